@@ -1,0 +1,1 @@
+//! From packet rings to ordered frames to files: merging, encoding, rotation, limits, accounting.

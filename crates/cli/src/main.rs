@@ -1,0 +1,3 @@
+//! whaletap: capture the traffic of containers by name.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The Docker engine: endpoints, selectors to targets, events; the only user of bollard.

@@ -1,0 +1,1 @@
+//! The test lab: private namespaces, traffic, real engines and the tools that judge; never shipped.

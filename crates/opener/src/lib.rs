@@ -1,0 +1,1 @@
+//! The small privileged process that enters namespaces and hands back descriptors.

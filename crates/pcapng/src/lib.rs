@@ -1,0 +1,1 @@
+//! The pcapng and classic pcap formats: a block writer and a lenient reader.

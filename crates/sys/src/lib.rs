@@ -1,0 +1,1 @@
+//! The kernel's side: namespaces, packet rings, netlink, descriptor passing, privileges; the only crate with unsafe code.
