@@ -1,3 +1,47 @@
-//! Chores of the project: `cargo xtask layers`.
+//! Chores of the project, run as `cargo xtask CHORE`.
+//!
+//! Each chore is a module with one `run`. There are few and they take few words, so the command
+//! line is read by hand: a parser here would cost more to build than it saves.
 
-fn main() {}
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command for people: its output is text on the terminal"
+)]
+
+use std::{env, process::ExitCode};
+
+mod layers;
+
+const USAGE: &str = "\
+Usage: cargo xtask CHORE
+
+Chores:
+  layers   check that the crates depend on each other as ARCHITECTURE.md says
+";
+
+/// Exit code for a command line that makes no sense.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["layers"] => layers::run(),
+        ["help" | "-h" | "--help"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
