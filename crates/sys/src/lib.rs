@@ -4,7 +4,18 @@
 //! The only crate with `unsafe` code. It knows nothing of Docker, of file formats or of policy:
 //! it offers safe handles on what Linux has, and everything above is safe Rust.
 
+pub mod channel;
+pub mod companion;
+pub mod disk;
 mod error;
+pub mod landlock;
+pub mod netlink;
 pub mod netns;
+pub mod packet;
+pub mod poll;
+pub mod privileges;
+pub mod process;
+pub mod ring;
+pub mod signals;
 
 pub use error::Error;

@@ -1,0 +1,94 @@
+use std::fmt;
+
+/// Why the opener did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It tried, and this is why it failed.
+    #[error("{message}")]
+    Refused {
+        /// The kind of failure.
+        reason: Reason,
+        /// What was tried, and the kernel's answer.
+        message: String,
+    },
+    /// The opener process has ended.
+    #[error("the opener process has ended, so nothing new can be attached")]
+    Gone,
+    /// The opener process could not be started, or the channel to it failed.
+    #[error(transparent)]
+    Channel(sys::Error),
+    /// The opener's answer does not read.
+    #[error("the opener's answer does not read")]
+    Unreadable,
+}
+
+impl Error {
+    /// The kind of failure.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Refused { reason, .. } => *reason,
+            Self::Gone | Self::Channel(_) | Self::Unreadable => Reason::Failed,
+        }
+    }
+}
+
+/// Kinds of failure that callers tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// A right is missing.
+    NotPermitted,
+    /// The process, path or interface is not there (any more).
+    NotFound,
+    /// It is there, and is not what it was said to be.
+    NotTheOne,
+    /// Anything else.
+    Failed,
+}
+
+impl Reason {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::NotPermitted => 0,
+            Self::NotFound => 1,
+            Self::NotTheOne => 2,
+            Self::Failed => 3,
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        [Self::NotPermitted, Self::NotFound, Self::NotTheOne, Self::Failed]
+            .into_iter()
+            .find(|reason| reason.code() == code)
+    }
+}
+
+/// A failure on the opener's side, as it travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: Reason, message: impl fmt::Display) -> Self {
+        Self { reason, message: message.to_string() }
+    }
+}
+
+impl From<sys::Error> for Refusal {
+    fn from(error: sys::Error) -> Self {
+        let reason = match &error {
+            sys::Error::OtherNetns { .. } | sys::Error::OtherProcess { .. } => Reason::NotTheOne,
+            other => match other.io().and_then(std::io::Error::raw_os_error) {
+                // EPERM, EACCES
+                Some(1 | 13) => Reason::NotPermitted,
+                // ENOENT, ESRCH, ENODEV, ENXIO
+                Some(2 | 3 | 19 | 6) => Reason::NotFound,
+                _ => Reason::Failed,
+            },
+        };
+        Self::new(reason, error)
+    }
+}

@@ -1,0 +1,197 @@
+//! Packet sockets: `packet(7)`.
+
+use std::{
+    ffi::c_int,
+    io, mem,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+use model::{Instruction, Program};
+
+use crate::{Error, ring::Geometry};
+
+/// `ETH_P_ALL` of `linux/if_ether.h`.
+const ETH_P_ALL: u16 = 0x0003;
+
+// The kernel reads the instructions of a program as `struct sock_filter`.
+const _: () = assert!(mem::size_of::<Instruction>() == mem::size_of::<libc::sock_filter>());
+const _: () = assert!(mem::size_of::<libc::tpacket_req3>() == 28);
+const _: () = assert!(mem::size_of::<libc::tpacket_stats_v3>() == 12);
+const _: () = assert!(mem::size_of::<libc::sockaddr_ll>() == 20);
+
+/// A packet socket of the namespace in which it was opened.
+///
+/// It receives nothing before [`PacketSocket::bind`], so that a program and a ring set before
+/// never see a frame that the program would have refused.
+#[derive(Debug)]
+pub struct PacketSocket(OwnedFd);
+
+/// What the kernel counted on a packet socket since it was last asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Frames that the program accepted, dropped ones included.
+    pub received: u32,
+    /// Of these, frames for which the ring had no room.
+    pub dropped: u32,
+    /// Times that the ring was found full.
+    pub freezes: u32,
+}
+
+impl PacketSocket {
+    /// Opens a socket in the calling thread's namespace, deaf until it is bound: raw frames with
+    /// their link-layer headers, ring format `TPACKET_V3`, nanosecond timestamps.
+    ///
+    /// # Errors
+    /// When the kernel refuses one of these.
+    ///
+    /// # Privileges
+    /// `CAP_NET_RAW` in the namespace's user namespace.
+    ///
+    /// # Minimum kernel version
+    /// 3.2
+    pub fn open() -> Result<Self, Error> {
+        // SAFETY: takes three numbers and returns a descriptor or -1.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+        if fd < 0 {
+            return Err(Error::call("socket(AF_PACKET)")(io::Error::last_os_error()));
+        }
+        // SAFETY: the call just gave us this descriptor, and nobody else has it.
+        let socket = Self(unsafe { OwnedFd::from_raw_fd(fd) });
+        let version = libc::tpacket_versions::TPACKET_V3 as c_int;
+        set(&socket.0, libc::SOL_PACKET, libc::PACKET_VERSION, &version)
+            .map_err(Error::call("setsockopt(PACKET_VERSION)"))?;
+        // One socket with this set, and all taps get the stamp of one and the same moment.
+        set(&socket.0, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32)
+            .map_err(Error::call("setsockopt(SO_TIMESTAMPNS)"))?;
+        Ok(socket)
+    }
+
+    /// Takes a descriptor that another process opened with [`PacketSocket::open`].
+    #[must_use]
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Gives the descriptor away.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.0
+    }
+
+    /// Puts a program in place, in one step even while frames arrive.
+    ///
+    /// # Errors
+    /// [`Error::ProgramTooLong`] when the kernel has not the memory for it
+    /// (`/proc/sys/net/core/optmem_max`), another error when it finds it wrong.
+    pub fn attach(&self, program: &Program) -> Result<(), Error> {
+        let instructions = program.0.len();
+        let Ok(len) = u16::try_from(instructions) else {
+            return Err(Error::ProgramTooLong { instructions });
+        };
+        // The kernel only reads through this pointer.
+        let filter = program.0.as_ptr().cast_mut().cast::<libc::sock_filter>();
+        let program = libc::sock_fprog { len, filter };
+        match set(&self.0, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program) {
+            Err(source) if source.raw_os_error() == Some(libc::ENOMEM) => {
+                Err(Error::ProgramTooLong { instructions })
+            }
+            other => other.map_err(Error::call("setsockopt(SO_ATTACH_FILTER)")),
+        }
+    }
+
+    /// Makes the ring. It is mapped with [`crate::ring::Ring::map`], by whoever has the socket.
+    ///
+    /// # Errors
+    /// When the kernel has not the memory, or finds the geometry wrong.
+    pub fn make_ring(&self, geometry: &Geometry) -> Result<(), Error> {
+        set(&self.0, libc::SOL_PACKET, libc::PACKET_RX_RING, &geometry.request())
+            .map_err(Error::call("setsockopt(PACKET_RX_RING)"))
+    }
+
+    /// Begins to receive: from the interface with this index, or from all of the namespace.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    pub fn bind(&self, interface: Option<u32>) -> Result<(), Error> {
+        // SAFETY: plain numbers and bytes, for which zero is a value.
+        let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = ETH_P_ALL.to_be();
+        address.sll_ifindex = to_ifindex(interface.unwrap_or(0))?;
+        // SAFETY: the address is valid for its stated length and only read.
+        let done = unsafe {
+            libc::bind(
+                self.0.as_raw_fd(),
+                (&raw const address).cast(),
+                mem::size_of_val(&address) as libc::socklen_t,
+            )
+        };
+        if done == 0 { Ok(()) } else { Err(Error::call("bind")(io::Error::last_os_error())) }
+    }
+
+    /// Puts an interface into promiscuous mode for as long as the socket lives.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    ///
+    /// # Privileges
+    /// `CAP_NET_ADMIN` is not needed: `CAP_NET_RAW` opened the socket, and that suffices.
+    pub fn set_promiscuous(&self, interface: u32) -> Result<(), Error> {
+        let membership = libc::packet_mreq {
+            mr_ifindex: to_ifindex(interface)?,
+            mr_type: libc::PACKET_MR_PROMISC as u16,
+            mr_alen: 0,
+            mr_address: [0; 8],
+        };
+        set(&self.0, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &membership)
+            .map_err(Error::call("setsockopt(PACKET_ADD_MEMBERSHIP)"))
+    }
+
+    /// What was counted since the last call: the kernel starts anew at each.
+    ///
+    /// # Errors
+    /// When the descriptor is no packet socket.
+    pub fn take_counts(&self) -> Result<Counts, Error> {
+        // SAFETY: plain numbers, for which zero is a value.
+        let mut stats: libc::tpacket_stats_v3 = unsafe { mem::zeroed() };
+        let mut length = mem::size_of_val(&stats) as libc::socklen_t;
+        // SAFETY: both pointers are valid for writes, and length tells the size of stats.
+        let done = unsafe {
+            libc::getsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                (&raw mut stats).cast(),
+                &raw mut length,
+            )
+        };
+        if done != 0 {
+            return Err(Error::call("getsockopt(PACKET_STATISTICS)")(io::Error::last_os_error()));
+        }
+        Ok(Counts {
+            received: stats.tp_packets,
+            dropped: stats.tp_drops,
+            freezes: stats.tp_freeze_q_cnt,
+        })
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn to_ifindex(index: u32) -> Result<c_int, Error> {
+    c_int::try_from(index).map_err(|_| Error::Malformed { what: "interface index above 2^31" })
+}
+
+/// `setsockopt(2)` with a value of plain C layout.
+fn set<T>(fd: &OwnedFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let length = mem::size_of::<T>() as libc::socklen_t;
+    // SAFETY: the pointer is valid for length bytes, which the kernel copies.
+    let done = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

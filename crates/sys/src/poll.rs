@@ -1,0 +1,158 @@
+//! Waiting for many descriptors at once: `epoll(7)`, and a waker for other threads.
+
+use std::{
+    fmt,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::event::{EventfdFlags, Timespec, epoll};
+
+use crate::Error;
+
+/// How a descriptor that is ready is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// Each time something new has happened: for rings, which stay readable while a block is held.
+    Edge,
+    /// As long as it is readable.
+    Level,
+}
+
+/// A set of descriptors to wait for.
+pub struct Poller {
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+}
+
+/// The most events that one wait returns; the rest come with the next.
+const EVENTS: usize = 256;
+
+impl Poller {
+    /// An empty set.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn new() -> Result<Self, Error> {
+        let epoll =
+            epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Error::call("epoll_create1"))?;
+        Ok(Self { epoll, events: Vec::with_capacity(EVENTS) })
+    }
+
+    /// Adds a descriptor under a key. It leaves the set when its last copy is closed.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be waited for, or is in the set already.
+    pub fn add(&self, fd: impl AsFd, key: u64, trigger: Trigger) -> Result<(), Error> {
+        let mut flags = epoll::EventFlags::IN;
+        if trigger == Trigger::Edge {
+            flags |= epoll::EventFlags::ET;
+        }
+        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(key), flags)
+            .map_err(Error::call("epoll_ctl"))
+    }
+
+    /// Takes a descriptor out.
+    ///
+    /// # Errors
+    /// When it is not in the set.
+    pub fn remove(&self, fd: impl AsFd) -> Result<(), Error> {
+        epoll::delete(&self.epoll, fd).map_err(Error::call("epoll_ctl"))
+    }
+
+    /// Waits until a descriptor is ready or `timeout` has passed (`None`: without end), and gives
+    /// the keys of those that are.
+    ///
+    /// # Errors
+    /// Only for reasons that are bugs; a signal counts as a timeout.
+    pub fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Result<impl Iterator<Item = u64> + '_, Error> {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        self.events.clear();
+        let space = rustix::buffer::spare_capacity(&mut self.events);
+        match epoll::wait(&self.epoll, space, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Error::call("epoll_wait")(errno)),
+        }
+        Ok(self.events.iter().map(|event| event.data.u64()))
+    }
+}
+
+impl fmt::Debug for Poller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poller").field("epoll", &self.epoll).finish_non_exhaustive()
+    }
+}
+
+/// Wakes the thread that waits in a [`Poller`] in which this was added.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<OwnedFd>);
+
+impl Waker {
+    /// A waker that has not been called.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn new() -> Result<Self, Error> {
+        rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map(|fd| Self(Arc::new(fd)))
+            .map_err(Error::call("eventfd"))
+    }
+
+    /// Wakes the waiting thread, now or at its next wait.
+    pub fn wake(&self) {
+        // Fails only when 2^64 calls were not yet heard, and then it is awake.
+        let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Forgets the calls that were heard.
+    pub fn reset(&self) {
+        // Fails only when there was no call.
+        let _ = rustix::io::read(&*self.0, &mut [0_u8; 8]);
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Whether a descriptor is readable now.
+///
+/// # Errors
+/// Only for reasons that are bugs.
+pub fn is_readable(fd: impl AsFd) -> Result<bool, Error> {
+    let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match rustix::event::poll(&mut fds, Some(&now)) {
+        Ok(count) => Ok(count > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(errno) => Err(Error::call("poll")(errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waker_is_heard_once() {
+        let mut poller = Poller::new().unwrap();
+        let waker = Waker::new().unwrap();
+        poller.add(&waker, 7, Trigger::Level).unwrap();
+        let at_once = Some(Duration::ZERO);
+        assert_eq!(poller.wait(at_once).unwrap().count(), 0);
+        waker.wake();
+        waker.wake();
+        assert_eq!(poller.wait(None).unwrap().collect::<Vec<_>>(), [7]);
+        waker.reset();
+        assert_eq!(poller.wait(at_once).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,104 @@
+//! Signals as a descriptor: `signalfd(2)`.
+
+use std::{
+    ffi::c_int,
+    io, mem,
+    os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd},
+    ptr,
+};
+
+use crate::Error;
+
+/// The signals that whaletap acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// ^C.
+    Interrupt,
+    /// What `kill` sends.
+    Terminate,
+    /// The terminal went away.
+    HangUp,
+    /// SIGUSR1.
+    User1,
+    /// SIGUSR2.
+    User2,
+}
+
+impl Signal {
+    const ALL: [Self; 5] =
+        [Self::Interrupt, Self::Terminate, Self::HangUp, Self::User1, Self::User2];
+
+    fn number(self) -> c_int {
+        match self {
+            Self::Interrupt => libc::SIGINT,
+            Self::Terminate => libc::SIGTERM,
+            Self::HangUp => libc::SIGHUP,
+            Self::User1 => libc::SIGUSR1,
+            Self::User2 => libc::SIGUSR2,
+        }
+    }
+}
+
+/// Signals that are held back from their default action and read here instead.
+#[derive(Debug)]
+pub struct Signals(OwnedFd);
+
+impl Signals {
+    /// Begins to hold back the signals of [`Signal`], but for those that are ignored (`nohup`).
+    ///
+    /// Call it before any thread exists: threads inherit it. Children started with
+    /// `std::process::Command` do not.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn take() -> Result<Self, Error> {
+        // SAFETY: plain numbers, for which zero is a value.
+        let mut set: libc::sigset_t = unsafe { mem::zeroed() };
+        // SAFETY: valid for writes.
+        unsafe { libc::sigemptyset(&raw mut set) };
+        for signal in Signal::ALL.into_iter().filter(|signal| !is_ignored(*signal)) {
+            // SAFETY: an initialised set, and a number that is a signal.
+            unsafe { libc::sigaddset(&raw mut set, signal.number()) };
+        }
+        // SAFETY: an initialised set; the old one is not wanted.
+        let done =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
+        if done != 0 {
+            return Err(Error::call("pthread_sigmask")(io::Error::from_raw_os_error(done)));
+        }
+        // SAFETY: an initialised set.
+        let fd =
+            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(Error::call("signalfd")(io::Error::last_os_error()));
+        }
+        // SAFETY: the call just gave us this descriptor, and nobody else has it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// The next signal that has arrived, if one has.
+    #[must_use]
+    pub fn next(&self) -> Option<Signal> {
+        let mut record = [0_u8; mem::size_of::<libc::signalfd_siginfo>()];
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut record));
+        if read.ok()? != record.len() {
+            return None;
+        }
+        let number = u32::from_ne_bytes([record[0], record[1], record[2], record[3]]);
+        Signal::ALL.into_iter().find(|signal| u32::try_from(signal.number()) == Ok(number))
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: plain numbers and a pointer, for which zero is a value.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    // SAFETY: asks only, into memory that is valid for writes.
+    unsafe { libc::sigaction(signal.number(), ptr::null(), &raw mut action) };
+    action.sa_sigaction == libc::SIG_IGN
+}
