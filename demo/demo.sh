@@ -88,14 +88,15 @@ stop_engine() {
     fi
 }
 
-# An engine that touches nothing of this machine's configuration: no packet filter rules, no
-# forwarding, no bridge but the demo's own. It is in a session of its own, so that ^C leaves it
-# running until its containers are removed.
+# An engine that touches nothing of this machine's network: it has a namespace of its own for its
+# bridges and rules. (Beside a host's devices, `--bridge none` would delete a docker0 that another
+# engine uses.) It is in a session of its own, so that ^C leaves it running until its containers are
+# removed.
 own_engine() {
     local pid waited=0
     command -v dockerd >/dev/null && command -v docker >/dev/null || return 1
     say "Starting an engine for the demo; its files are below $WORK."
-    setsid dockerd --host "unix://$WORK/docker.sock" --pidfile "$WORK/dockerd.pid" \
+    setsid unshare --net dockerd --host "unix://$WORK/docker.sock" --pidfile "$WORK/dockerd.pid" \
         --data-root "$WORK/data" --exec-root "$WORK/exec" \
         --containerd-namespace "${WORK##*/}" --containerd-plugins-namespace "${WORK##*/}-plugins" \
         --bridge none --iptables=false --ip-forward=false --ip-masq=false --userland-proxy=false \

@@ -14,7 +14,7 @@ cc                          gcc
 "
 readonly DEMO="
 ip                          iproute2
-nsenter                     util-linux
+unshare                     util-linux
 /bin/busybox                busybox-static
 tcpdump                     tcpdump
 dockerd                     docker.io
