@@ -255,7 +255,7 @@ mod tests {
         let whole = link_message();
         for length in 0..whole.len() {
             let cut = interface(&whole[..length]);
-            if length < LINK_HEADER + 12 {
+            if length < LINK_HEADER + 4 + b"eth0\0".len() {
                 assert!(cut.is_err(), "{length} bytes hold no name: {cut:?}");
             } else if let Ok(interface) = cut {
                 assert_eq!((interface.index, interface.name.as_str()), (5, "eth0"));
