@@ -1,1 +1,47 @@
 //! The Docker engine: endpoints, selectors to targets, events; the only user of bollard.
+//!
+//! Three things live here, in the order in which a session needs them:
+//!
+//! - [`Endpoint`]: which engine is meant, by docker's own rules;
+//! - [`Engine`]: a connection to it, every request with a deadline;
+//! - [`resolve`]: selectors to containers, and [`address_names`]: addresses to names. Both are
+//!   functions of a list of containers and need no engine.
+//!
+//! Nothing here enters a namespace, and nothing here trusts what an engine says about this
+//! machine: a pid is a number in the engine's world until somebody proves more.
+//!
+//! Bollard's types stay inside: callers see `model`'s words. The rejected alternative was bollard's
+//! own connection functions: they open the socket by path, and the process that talks to the engine
+//! may have given up the right to do so. So connections are made by a [`Dial`].
+
+mod api;
+mod context;
+mod dial;
+mod endpoint;
+mod engine;
+mod error;
+mod filter;
+mod glob;
+mod host;
+mod image_reference;
+mod names;
+mod nearest;
+mod node;
+mod resolution;
+mod selection;
+mod tls;
+mod transport;
+mod version;
+
+pub use dial::{Dial, PathDial};
+pub use endpoint::{Endpoint, EndpointOptions, Source};
+pub use engine::{DEADLINE, Engine, INSPECT_CONCURRENCY};
+pub use error::Error;
+pub use filter::Filter;
+pub use host::Host;
+pub use names::address_names;
+pub use node::Node;
+pub use resolution::{Ambiguous, NotRunning, Resolution, Unmatched, resolve};
+pub use selection::takes;
+pub use tls::Tls;
+pub use version::Version;

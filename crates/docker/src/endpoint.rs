@@ -1,0 +1,198 @@
+use std::{ffi::OsString, fmt, path::PathBuf};
+
+use crate::{Error, Host, Tls, context};
+
+/// The context that is not in the store: `DOCKER_HOST`, or the default socket.
+const DEFAULT_CONTEXT: &str = "default";
+
+/// docker's global options, as the user wrote them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndpointOptions {
+    /// `--context`.
+    pub context: Option<String>,
+    /// `-H/--host`, each time that it was given.
+    pub hosts: Vec<String>,
+    /// `--config`: docker's own directory.
+    pub config: Option<PathBuf>,
+    /// `--tls`.
+    pub tls: bool,
+    /// `--tlsverify`; `None` when it was not given.
+    pub tls_verify: Option<bool>,
+    /// `--tlscacert`.
+    pub tls_ca_cert: Option<PathBuf>,
+    /// `--tlscert`.
+    pub tls_cert: Option<PathBuf>,
+    /// `--tlskey`.
+    pub tls_key: Option<PathBuf>,
+}
+
+/// Who decided which engine is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// `--context`.
+    ContextOption,
+    /// `--host`.
+    HostOption,
+    /// `DOCKER_HOST`.
+    HostVariable,
+    /// `DOCKER_CONTEXT`.
+    ContextVariable,
+    /// `currentContext` of docker's config.json.
+    CurrentContext,
+    /// Nobody.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ContextOption => "from --context",
+            Self::HostOption => "from --host",
+            Self::HostVariable => "from DOCKER_HOST",
+            Self::ContextVariable => "from DOCKER_CONTEXT",
+            Self::CurrentContext => "from currentContext of config.json",
+            Self::Default => "the default",
+        })
+    }
+}
+
+/// Which engine is meant, and how it is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub host: Host,
+    /// The context that said so, unless it is docker's `default`.
+    pub context: Option<String>,
+    /// TLS, where the host is TCP and TLS was asked for.
+    pub tls: Option<Tls>,
+    /// Who decided.
+    pub source: Source,
+}
+
+impl Endpoint {
+    /// Which engine docker's CLI would talk to: `--context` or `--host`, then `DOCKER_HOST`, then
+    /// `DOCKER_CONTEXT`, then `currentContext` of config.json, then the default socket.
+    ///
+    /// `env` looks up a variable of the environment, so that tests need no environment; docker's
+    /// directory is `--config`, `DOCKER_CONFIG` or `$HOME/.docker`.
+    ///
+    /// The order is the CLI's (`resolveContextName` of docker/cli, tried with 28.2.2), not that of
+    /// its reference page. The context `default` means `DOCKER_HOST` where it is set, also when
+    /// `--context default` says so. Where the CLI warns about a broken config.json and goes on with
+    /// the default engine we stop: it might be the wrong one.
+    ///
+    /// # Errors
+    ///
+    /// Contradicting options, an address that is none, a context that is not there, a file of
+    /// docker's that cannot be read.
+    pub fn resolve(
+        options: &EndpointOptions,
+        env: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, Error> {
+        let variable = |name: &'static str| match env(name).map(OsString::into_string) {
+            None => Ok(None),
+            // docker takes a variable without content for one that is not set.
+            Some(Ok(value)) => Ok(Some(value).filter(|value| !value.is_empty())),
+            Some(Err(_)) => Err(Error::BadVariable { variable: name }),
+        };
+        let path_variable = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+
+        let context = options.context.as_deref().filter(|name| !name.is_empty());
+        if context.is_some() && !options.hosts.is_empty() {
+            return Err(Error::ConflictingOptions);
+        }
+        let dir = options
+            .config
+            .clone()
+            .or_else(|| path_variable("DOCKER_CONFIG"))
+            .or_else(|| path_variable("HOME").map(|home| home.join(".docker")));
+        let tls = flag_tls(options, &path_variable, dir.as_ref());
+        let host_variable = variable("DOCKER_HOST")?;
+
+        let (name, source) = if let Some(name) = context {
+            (name.to_owned(), Source::ContextOption)
+        } else if !options.hosts.is_empty() {
+            (DEFAULT_CONTEXT.to_owned(), Source::HostOption)
+        } else if host_variable.is_some() {
+            (DEFAULT_CONTEXT.to_owned(), Source::HostVariable)
+        } else if let Some(name) = variable("DOCKER_CONTEXT")? {
+            (name, Source::ContextVariable)
+        } else if let Some(name) = dir.as_deref().map(context::current).transpose()?.flatten() {
+            (name, Source::CurrentContext)
+        } else {
+            (DEFAULT_CONTEXT.to_owned(), Source::Default)
+        };
+
+        if name != DEFAULT_CONTEXT {
+            let stored = context::read(&dir.unwrap_or_default(), &name, source)?;
+            let host = parse(&stored.host, source, false)?;
+            return Ok(Self::new(host, Some(name), stored.tls, source));
+        }
+        let (written, source) = match (options.hosts.as_slice(), host_variable) {
+            ([], Some(host)) => (host, Source::HostVariable),
+            ([], None) => (String::new(), source),
+            ([host], _) => (host.clone(), Source::HostOption),
+            (hosts, _) => return Err(Error::SeveralHosts { count: hosts.len() }),
+        };
+        let host = parse(&written, source, tls.is_some())?;
+        Ok(Self::new(host, None, tls, source))
+    }
+
+    /// The engine at a unix socket's path.
+    #[must_use]
+    pub fn unix(path: impl Into<PathBuf>) -> Self {
+        Self::new(Host::Unix(path.into()), None, None, Source::HostOption)
+    }
+
+    fn new(host: Host, context: Option<String>, tls: Option<Tls>, source: Source) -> Self {
+        let tls = tls.filter(|_| matches!(host, Host::Tcp { .. }));
+        Self { host, context, tls, source }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.context {
+            Some(context) => write!(f, "{} (context {context})", self.host),
+            None => self.host.fmt(f),
+        }
+    }
+}
+
+fn parse(written: &str, origin: Source, tls: bool) -> Result<Host, Error> {
+    if written.trim().is_empty() {
+        return Ok(Host::default_for(tls));
+    }
+    Host::parse(written).map_err(|reason| Error::BadHost {
+        host: written.to_owned(),
+        origin,
+        reason,
+    })
+}
+
+/// TLS as options and environment ask for it.
+///
+/// Source: `cli/flags/options.go` of docker/cli: `--tlsverify`, whatever its value, switches TLS
+/// on; a certificate and key of default name are taken only if they are there.
+fn flag_tls(
+    options: &EndpointOptions,
+    path_variable: &impl Fn(&'static str) -> Option<PathBuf>,
+    dir: Option<&PathBuf>,
+) -> Option<Tls> {
+    let set = |name| path_variable(name).is_some();
+    let verify = options.tls_verify.unwrap_or_else(|| set("DOCKER_TLS_VERIFY"));
+    if !(options.tls || options.tls_verify.is_some() || verify || set("DOCKER_TLS")) {
+        return None;
+    }
+    let dir = path_variable("DOCKER_CERT_PATH").or_else(|| dir.cloned()).unwrap_or_default();
+    let existing = |name| Some(dir.join(name)).filter(|path| path.exists());
+    Some(Tls {
+        ca: Some(options.tls_ca_cert.clone().unwrap_or_else(|| dir.join("ca.pem"))),
+        cert: options.tls_cert.clone().or_else(|| existing("cert.pem")),
+        key: options.tls_key.clone().or_else(|| existing("key.pem")),
+        verify,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+use std::{error::Error as StdError, fmt, future::Future, io, sync::Arc, time::Duration};
+
+use bollard::{
+    Docker,
+    errors::Error as ApiError,
+    query_parameters::{InspectContainerOptions, ListContainersOptions},
+};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use model::Container;
+
+use crate::{Dial, Endpoint, Error, Filter, Host, Node, PathDial, Version, api, transport};
+
+/// How long an engine may take for one answer, connecting included.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How many inspect requests of [`Engine::containers`] are under way at once.
+pub const INSPECT_CONCURRENCY: usize = 8;
+
+/// The most of an engine's error message that is kept, in characters.
+const MAX_MESSAGE: usize = 512;
+
+/// A connection to an engine. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Engine {
+    docker: Docker,
+    /// Its address, for messages.
+    endpoint: Arc<str>,
+    deadline: Duration,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("endpoint", &self.endpoint)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Connects with the rights of this process and [`DEADLINE`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::connect_through`].
+    ///
+    /// # Privileges
+    ///
+    /// Write access to the socket: root, or its group (docker).
+    pub async fn connect(endpoint: &Endpoint) -> Result<Self, Error> {
+        let path = match &endpoint.host {
+            Host::Unix(path) => path.clone(),
+            _ => std::path::PathBuf::new(),
+        };
+        Self::connect_through(endpoint, Arc::new(PathDial(path)), DEADLINE).await
+    }
+
+    /// Connects, and agrees with the engine on an API version. Connections to a unix socket are
+    /// made by `dial`, also later ones; `deadline` is for each request, connecting included.
+    ///
+    /// # Errors
+    ///
+    /// One variant of [`Error`] for each reason why there is no engine: absent socket, permission,
+    /// refused, hanging, something else answers. [`Error::Unsupported`] for ssh and TLS.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with I/O and time.
+    pub async fn connect_through(
+        endpoint: &Endpoint,
+        dial: Arc<dyn Dial>,
+        deadline: Duration,
+    ) -> Result<Self, Error> {
+        let name: Arc<str> = endpoint.to_string().into();
+        let unsupported = |transport| Error::Unsupported { endpoint: name.to_string(), transport };
+        let docker = match &endpoint.host {
+            Host::Unix(_) => transport::over_unix(dial, deadline),
+            Host::Tcp { .. } if endpoint.tls.is_some() => return Err(unsupported("TLS")),
+            Host::Tcp { host, port } if host.contains(':') => {
+                transport::over_tcp(&format!("[{host}]:{port}"), deadline)
+            }
+            Host::Tcp { host, port } => transport::over_tcp(&format!("{host}:{port}"), deadline),
+            Host::Ssh { .. } => return Err(unsupported("ssh")),
+        }
+        .map_err(|error| classify(&name, error))?;
+        let engine = Self { docker, endpoint: name, deadline };
+        let docker = engine.within_deadline(engine.docker.clone().negotiate_version()).await?;
+        Ok(Self { docker, ..engine })
+    }
+
+    /// Its address, as messages give it.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// What it says about itself.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or not as an engine.
+    pub async fn version(&self) -> Result<Version, Error> {
+        let said = self.within_deadline(self.docker.version()).await?;
+        Ok(Version::from_api(said, self.docker.client_version().to_string()))
+    }
+
+    /// The machine that it runs on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or not as an engine.
+    pub async fn node(&self) -> Result<Node, Error> {
+        Ok(Node::from_api(self.within_deadline(self.docker.info()).await?))
+    }
+
+    /// Its containers, the newest first: live ones, or `all`. One request, so cheap, and without
+    /// what only an inspection tells: `pid`, `sandbox_key` and aliases are empty, and `image` is an
+    /// id where the tag was moved to another image since.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or refuses a filter's value.
+    pub async fn list(&self, filters: &[Filter], all: bool) -> Result<Vec<Container>, Error> {
+        let filters = (!filters.is_empty()).then(|| Filter::to_api(filters));
+        let options = ListContainersOptions { all, filters, ..ListContainersOptions::default() };
+        let listed = self.within_deadline(self.docker.list_containers(Some(options))).await?;
+        Ok(listed.into_iter().filter_map(api::listed).collect())
+    }
+
+    /// Everything about the container with this name, id or unique id prefix.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchContainer`], or when the engine does not answer.
+    pub async fn inspect(&self, id: &str) -> Result<Container, Error> {
+        let absent = || Error::NoSuchContainer { id: id.to_owned() };
+        // An empty word, or one with a slash, would be another path of the API.
+        if id.is_empty() || id.contains(['/', '?', '#', '%']) || matches!(id, "." | "..") {
+            return Err(absent());
+        }
+        let request = self.docker.inspect_container(id, None::<InspectContainerOptions>);
+        match self.within_deadline(request).await {
+            Ok(said) => api::inspected(said).ok_or_else(absent),
+            Err(Error::Api { status: 404, .. }) => Err(absent()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Its containers with everything about them, the newest first: a list, and an inspection of
+    /// each, [`INSPECT_CONCURRENCY`] at once. One that vanishes in between is left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::list`] and [`Engine::inspect`].
+    pub async fn containers(&self, filters: &[Filter], all: bool) -> Result<Vec<Container>, Error> {
+        let listed = self.list(filters, all).await?;
+        stream::iter(listed)
+            .map(async |container| match self.inspect(&container.id).await {
+                Ok(container) => Ok(Some(container)),
+                Err(Error::NoSuchContainer { .. }) => Ok(None),
+                Err(error) => Err(error),
+            })
+            .buffered(INSPECT_CONCURRENCY)
+            .try_filter_map(async |container| Ok(container))
+            .try_collect()
+            .await
+    }
+
+    /// Waits for a whole answer, but no longer than the deadline.
+    async fn within_deadline<T>(
+        &self,
+        request: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, Error> {
+        let timeout =
+            || Error::Timeout { endpoint: self.endpoint.to_string(), after: self.deadline };
+        match tokio::time::timeout(self.deadline, request).await {
+            Err(_) | Ok(Err(ApiError::RequestTimeoutError)) => Err(timeout()),
+            Ok(Err(error)) => Err(classify(&self.endpoint, error)),
+            Ok(Ok(value)) => Ok(value),
+        }
+    }
+}
+
+/// What an error of the API client means to the user.
+fn classify(endpoint: &str, error: ApiError) -> Error {
+    let endpoint = endpoint.to_owned();
+    match error {
+        ApiError::DockerResponseServerError { status_code, message } => Error::Api {
+            endpoint,
+            status: status_code,
+            message: message.trim_end().chars().take(MAX_MESSAGE).collect(),
+        },
+        ApiError::HyperLegacyError { err } if err.is_connect() => match io_error(&err) {
+            Some(error) => match error.kind() {
+                io::ErrorKind::NotFound => Error::SocketAbsent { endpoint },
+                io::ErrorKind::PermissionDenied => Error::PermissionDenied { endpoint },
+                io::ErrorKind::ConnectionRefused => Error::Refused { endpoint },
+                // An io::Error cannot be cloned, and is owned by its chain.
+                kind => Error::Unreachable {
+                    endpoint,
+                    source: match error.raw_os_error() {
+                        Some(code) => io::Error::from_raw_os_error(code),
+                        None => io::Error::new(kind, error.to_string()),
+                    },
+                },
+            },
+            None => Error::Unreachable { endpoint, source: io::Error::other(err) },
+        },
+        other if breaks(&other) => Error::Broken { endpoint, source: Box::new(other) },
+        other => Error::NotAnEngine { endpoint, source: Box::new(other) },
+    }
+}
+
+/// Whether the connection was at fault, and not what came over it.
+fn breaks(error: &ApiError) -> bool {
+    chain(error).any(|link| {
+        link.downcast_ref::<hyper::Error>().is_some_and(|error| {
+            !error.is_parse() && (error.is_incomplete_message() || error.is_closed())
+        }) || link.downcast_ref::<io::Error>().is_some_and(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::UnexpectedEof
+            )
+        })
+    })
+}
+
+fn io_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {
+    chain(error).find_map(|link| link.downcast_ref::<io::Error>())
+}
+
+/// An error and its sources.
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |link| -> Option<&'a (dyn StdError + 'static)> {
+        (*link).source()
+    })
+}

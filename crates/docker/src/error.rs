@@ -1,0 +1,175 @@
+use std::{error::Error as StdError, io, path::PathBuf, time::Duration};
+
+use crate::{Filter, Source};
+
+/// What can go wrong between us and an engine.
+///
+/// An `endpoint` field is the engine's address as [`crate::Endpoint`] displays it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// `--host` and `--context` at once.
+    #[error("conflicting options: --host and --context both name an engine")]
+    ConflictingOptions,
+    /// `--host` more than once.
+    #[error("--host was given {count} times, and one engine is asked at a time")]
+    SeveralHosts {
+        /// How many there were.
+        count: usize,
+    },
+    /// An address that no engine can have.
+    #[error("`{host}` ({origin}) is not the address of an engine: {reason}")]
+    BadHost {
+        /// What was written.
+        host: String,
+        /// Where it came from.
+        origin: Source,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A variable of the environment that is not UTF-8.
+    #[error("{variable} is not valid UTF-8")]
+    BadVariable {
+        /// Its name.
+        variable: &'static str,
+    },
+    /// A context that is not in docker's store.
+    #[error("no context `{context}` ({origin}): {} does not exist", path.display())]
+    NoSuchContext {
+        /// Its name.
+        context: String,
+        /// Who asked for it.
+        origin: Source,
+        /// The file that would describe it.
+        path: PathBuf,
+    },
+    /// A context that was made for something else than docker.
+    #[error("context `{context}` has no docker endpoint")]
+    NoDockerEndpoint {
+        /// Its name.
+        context: String,
+    },
+    /// One of docker's own files could not be read.
+    #[error("cannot read {}", path.display())]
+    ReadConfig {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// One of docker's own files is not what docker writes.
+    #[error("{} is not valid JSON", path.display())]
+    ParseConfig {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A way to an engine that this version does not have.
+    #[error("{endpoint}: {transport} is not supported in this version")]
+    Unsupported {
+        /// The engine's address.
+        endpoint: String,
+        /// What it would take: `ssh`, `TLS`.
+        transport: &'static str,
+    },
+    /// There is no socket at the engine's path.
+    #[error("{endpoint}: no such socket")]
+    SocketAbsent {
+        /// The engine's address.
+        endpoint: String,
+    },
+    /// The engine's socket may not be opened.
+    #[error("{endpoint}: permission denied")]
+    PermissionDenied {
+        /// The engine's address.
+        endpoint: String,
+    },
+    /// Nobody listens at the engine's address.
+    #[error("{endpoint}: connection refused")]
+    Refused {
+        /// The engine's address.
+        endpoint: String,
+    },
+    /// No connection, for another reason.
+    #[error("{endpoint}: cannot connect")]
+    Unreachable {
+        /// The engine's address.
+        endpoint: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The engine did not answer in time.
+    #[error("{endpoint}: no answer within {} s", after.as_secs_f64())]
+    Timeout {
+        /// The engine's address.
+        endpoint: String,
+        /// The deadline that passed.
+        after: Duration,
+    },
+    /// The connection ended in the middle of an answer.
+    #[error("{endpoint}: the connection broke")]
+    Broken {
+        /// The engine's address.
+        endpoint: String,
+        /// What the HTTP client said.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// What answers there does not speak the engine's API.
+    #[error("{endpoint}: the answer is not a Docker engine's")]
+    NotAnEngine {
+        /// The engine's address.
+        endpoint: String,
+        /// What could not be read.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// The engine refused a request.
+    #[error("{endpoint}: the engine answered {status}: {message}")]
+    Api {
+        /// The engine's address.
+        endpoint: String,
+        /// HTTP status.
+        status: u16,
+        /// The engine's words, cut to 512 characters. Text from outside: not safe for a terminal.
+        message: String,
+    },
+    /// A container that is not there, or not any more.
+    #[error("no such container: {id}")]
+    NoSuchContainer {
+        /// The name or id that was asked for.
+        id: String,
+    },
+    /// A `--filter` that is not `key=value`.
+    #[error("filter `{filter}` is not of the form key=value")]
+    FilterForm {
+        /// What was written.
+        filter: String,
+    },
+    /// A `--filter` key that docker does not have for containers.
+    #[error("unknown filter `{key}`: use one of {}", Filter::KEYS.join(", "))]
+    FilterKey {
+        /// What was written.
+        key: String,
+    },
+}
+
+impl Error {
+    /// What the user can do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::PermissionDenied { .. } => {
+                Some("run it with sudo, or as a member of the group that owns the socket (docker)")
+            }
+            Self::SocketAbsent { .. } => Some(
+                "is Docker installed and its engine started? `--host` and `--context` name another",
+            ),
+            Self::Refused { .. } => Some("the engine is not running: `systemctl start docker`"),
+            Self::Timeout { .. } => Some(
+                "the engine accepts connections but hangs: `docker version` would hang as well",
+            ),
+            Self::NoSuchContext { .. } => Some("`docker context ls` lists what there is"),
+            _ => None,
+        }
+    }
+}

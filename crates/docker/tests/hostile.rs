@@ -1,0 +1,341 @@
+//! Engines that are absent, closed, silent, or something else: played by a few lines each.
+
+#![expect(clippy::unwrap_used, reason = "whatever fails here fails a test")]
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::TcpListener,
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use whaletap_docker::{Dial, Endpoint, EndpointOptions, Engine, Error, Host, PathDial};
+
+/// For engines that must answer; generous, because the machine may be busy.
+const PATIENT: Duration = Duration::from_secs(20);
+
+/// For engines that never will.
+const SHORT: Duration = Duration::from_millis(200);
+
+const VERSION: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41","Os":"linux","Arch":"amd64"}"#;
+
+fn answer(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// A socket where each connection is handled by `play`, on a thread of its own, until the test's
+/// process ends.
+fn engine(play: impl Fn(UnixStream) + Send + Sync + 'static) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("docker.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let play = Arc::new(play);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let play = Arc::clone(&play);
+            std::thread::spawn(move || play(stream));
+        }
+    });
+    (dir, path)
+}
+
+/// Reads requests, and calls `reply` with the path of each; `None` says nothing, and waits until the
+/// other side hangs up.
+fn serve(mut stream: UnixStream, reply: impl Fn(&str) -> Option<String>) {
+    let mut request = Vec::new();
+    let mut chunk = [0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut chunk) {
+        request.extend_from_slice(&chunk[..n]);
+        if !request.ends_with(b"\r\n\r\n") {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&request).into_owned();
+        request.clear();
+        if let Some(answer) = reply(text.split(' ').nth(1).unwrap_or_default())
+            && stream.write_all(answer.as_bytes()).is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn connect_within(path: &Path, deadline: Duration) -> Result<Engine, Error> {
+    let endpoint = Endpoint::unix(path);
+    let dial = Arc::new(PathDial(path.to_owned()));
+    block_on(Engine::connect_through(&endpoint, dial, deadline))
+}
+
+/// The error of an engine that answers every request like this.
+fn error_of(reply: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Error {
+    let (_dir, path) = engine(move |stream| serve(stream, &reply));
+    connect_within(&path, PATIENT).unwrap_err()
+}
+
+#[test]
+fn an_absent_socket_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("none.sock");
+    let error = connect_within(&path, PATIENT).unwrap_err();
+    assert!(matches!(error, Error::SocketAbsent { .. }), "{error:?}");
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn a_socket_without_a_listener_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dead.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    let error = connect_within(&path, PATIENT).unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("not running"));
+}
+
+/// Root may open every socket, so the dialer says what the kernel says to others.
+#[test]
+fn a_forbidden_socket_names_the_group() {
+    struct Forbidden;
+    impl Dial for Forbidden {
+        fn dial(&self) -> io::Result<UnixStream> {
+            Err(io::Error::from_raw_os_error(13))
+        }
+    }
+    let endpoint = Endpoint::unix("/x.sock");
+    let connect = Engine::connect_through(&endpoint, Arc::new(Forbidden), PATIENT);
+    let error = block_on(connect).unwrap_err();
+    assert!(matches!(error, Error::PermissionDenied { .. }), "{error:?}");
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("docker") && hint.contains("sudo"), "{hint}");
+}
+
+/// The same from the kernel itself, where the test does not run as root.
+#[test]
+fn a_socket_without_write_permission_is_forbidden_or_open_to_root() {
+    let (_dir, path) = engine(|stream| serve(stream, |_| Some(answer("200 OK", VERSION))));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+    match (UnixStream::connect(&path), connect_within(&path, PATIENT)) {
+        (Ok(_), result) => assert!(result.is_ok(), "{result:?}"),
+        (Err(_), result) => {
+            assert!(matches!(result, Err(Error::PermissionDenied { .. })), "{result:?}");
+        }
+    }
+}
+
+#[test]
+fn an_engine_that_never_answers_is_given_up() {
+    let (_dir, path) = engine(|stream| serve(stream, |_| None));
+    let start = Instant::now();
+    let error = connect_within(&path, SHORT).unwrap_err();
+    assert!(matches!(error, Error::Timeout { after: SHORT, .. }), "{error:?}");
+    assert!(start.elapsed() >= SHORT && start.elapsed() < PATIENT, "{:?}", start.elapsed());
+    let text = error.to_string();
+    assert!(text.contains(path.to_str().unwrap()) && text.contains("0.2 s"), "{text}");
+}
+
+#[test]
+fn an_engine_that_never_accepts_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("docker.sock");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let error = connect_within(&path, SHORT).unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+}
+
+/// Dialing blocks (a full backlog, a busy opener): neither the request nor the runtime's shutdown
+/// waits for it.
+#[test]
+fn a_dialer_that_hangs_is_given_up() {
+    struct Hanging(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+    impl Dial for Hanging {
+        fn dial(&self) -> io::Result<UnixStream> {
+            let _ = self.0.lock().unwrap().recv();
+            Err(io::Error::other("released"))
+        }
+    }
+    let (release, blocked) = std::sync::mpsc::channel();
+    let dial = Arc::new(Hanging(std::sync::Mutex::new(blocked)));
+    let start = Instant::now();
+    let result = block_on(Engine::connect_through(&Endpoint::unix("/x.sock"), dial, SHORT));
+    assert!(matches!(result, Err(Error::Timeout { .. })), "{result:?}");
+    assert!(start.elapsed() < PATIENT, "{:?}", start.elapsed());
+    drop(release);
+}
+
+#[test]
+fn an_engine_that_stops_in_the_middle_of_an_answer_is_given_up() {
+    let (_dir, path) = engine(|stream| {
+        serve(stream, |_| Some("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{\"Ver".to_owned()));
+    });
+    let error = connect_within(&path, SHORT).unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+}
+
+#[test]
+fn an_engine_that_hangs_up_breaks_the_connection() {
+    let (_dir, path) = engine(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+    });
+    let error = connect_within(&path, PATIENT).unwrap_err();
+    assert!(matches!(error, Error::Broken { .. }), "{error:?}");
+
+    let (_dir, path) = engine(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{\"Ver");
+    });
+    let error = connect_within(&path, PATIENT).unwrap_err();
+    assert!(matches!(error, Error::Broken { .. }), "{error:?}");
+}
+
+#[test]
+fn what_is_no_engine_is_told_as_such() {
+    for reply in [
+        "SSH-2.0-OpenSSH_9.2p1\r\n".to_owned(),
+        "\u{0}\u{1}\u{2}\u{3}".repeat(64),
+        answer("200 OK", "<html>hello</html>"),
+        answer("200 OK", ""),
+        answer("200 OK", "[1, 2"),
+        answer("200 OK", r#"{"ApiVersion":7}"#),
+        answer("200 OK", r#"{"ApiVersion":"new"}"#),
+        answer("200 OK", "{}"),
+    ] {
+        let reply_copy = reply.clone();
+        let error = error_of(move |_| Some(reply_copy.clone()));
+        assert!(matches!(error, Error::NotAnEngine { .. }), "{reply:?}: {error:?}");
+    }
+}
+
+#[test]
+fn a_refusal_is_told_in_the_engine_s_words_and_within_bounds() {
+    let error = error_of(|_| Some(answer("503 Busy", r#"{"message":"not\u001b[2J now"}"#)));
+    let Error::Api { status: 503, message, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(message, "not\u{1b}[2J now");
+
+    let error = error_of(|_| Some(answer("404 Not Found", &"é".repeat(100_000))));
+    let Error::Api { status: 404, message, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(message.chars().count(), 512);
+}
+
+#[test]
+fn a_container_that_vanishes_between_list_and_inspection_is_left_out() {
+    let (_dir, path) = engine(|stream| {
+        serve(stream, |path| {
+            Some(match path {
+                "/version" | "/v1.41/version" => answer("200 OK", VERSION),
+                path if path.ends_with("/containers/json?all=false&size=false") => answer(
+                    "200 OK",
+                    r#"[{"Id":"aa","Names":["/a"]},{"Id":"bb","Names":["/b"]},{"Id":"cc","Names":["/c"]}]"#,
+                ),
+                path if path.ends_with("/containers/bb/json") => {
+                    answer("404 Not Found", r#"{"message":"No such container: bb"}"#)
+                }
+                path => {
+                    let id = path.split('/').nth_back(1).unwrap();
+                    answer("200 OK", &format!(r#"{{"Id":"{id}","Name":"/{id}"}}"#))
+                }
+            })
+        });
+    });
+    let dial = Arc::new(PathDial(path.clone()));
+    let (containers, gone) = block_on(async {
+        let engine = Engine::connect_through(&Endpoint::unix(&path), dial, PATIENT).await.unwrap();
+        (engine.containers(&[], false).await.unwrap(), engine.inspect("bb").await)
+    });
+    let ids: Vec<_> = containers.iter().map(|container| container.id.as_str()).collect();
+    assert_eq!(ids, ["aa", "cc"]);
+    assert!(matches!(gone, Err(Error::NoSuchContainer { .. })), "{gone:?}");
+}
+
+/// Words that would be another path of the API are no container's name.
+#[test]
+fn an_id_cannot_leave_its_place_in_the_path() {
+    let (_dir, path) = engine(|stream| {
+        serve(stream, |path| {
+            assert!(path.ends_with("/version"), "asked for {path}");
+            Some(answer("200 OK", VERSION))
+        });
+    });
+    let engine = connect_within(&path, PATIENT).unwrap();
+    for id in ["", "..", "../images", "a/../b", "a?x", "a#x", "%2e%2e"] {
+        let result = block_on(engine.inspect(id));
+        assert!(matches!(result, Err(Error::NoSuchContainer { .. })), "{id:?}: {result:?}");
+    }
+}
+
+/// Idle connections are used again; one that the engine closed meanwhile is replaced by a new one,
+/// through the same dialer.
+#[test]
+fn connections_are_kept_and_made_anew() {
+    struct Counting(PathBuf, AtomicUsize);
+    impl Dial for Counting {
+        fn dial(&self) -> io::Result<UnixStream> {
+            self.1.fetch_add(1, Ordering::SeqCst);
+            UnixStream::connect(&self.0)
+        }
+    }
+    let (dir, path) = engine(|stream| {
+        let hang_up = stream.try_clone().unwrap();
+        serve(stream, move |path| {
+            if path.ends_with("/info") {
+                hang_up.shutdown(std::net::Shutdown::Both).unwrap();
+            }
+            Some(answer("200 OK", VERSION))
+        });
+    });
+    let dial = Arc::new(Counting(path.clone(), AtomicUsize::new(0)));
+    let dialed = || dial.1.load(Ordering::SeqCst);
+    block_on(async {
+        let through: Arc<dyn Dial> = Arc::<Counting>::clone(&dial);
+        let engine =
+            Engine::connect_through(&Endpoint::unix(&path), through, PATIENT).await.unwrap();
+        for _ in 0..5 {
+            assert_eq!(engine.version().await.unwrap().engine, "20.10.24");
+        }
+        assert_eq!(dialed(), 1);
+        assert!(engine.node().await.is_err());
+        assert_eq!(engine.version().await.unwrap().negotiated_api, "1.41");
+        assert_eq!(dialed(), 2);
+    });
+    drop(dir);
+}
+
+#[test]
+fn plain_tcp_is_spoken_and_the_rest_is_refused_with_its_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let n = stream.read(&mut [0; 4096]).unwrap();
+        stream.write_all(answer("200 OK", VERSION).as_bytes()).unwrap();
+        n
+    });
+    let endpoint = |host: &str, tls| {
+        let hosts = vec![host.to_owned()];
+        let options = EndpointOptions { hosts, tls, ..EndpointOptions::default() };
+        Endpoint::resolve(&options, |_| None).unwrap()
+    };
+    let tcp = format!("tcp://127.0.0.1:{port}");
+    assert!(matches!(endpoint(&tcp, false).host, Host::Tcp { .. }));
+    block_on(Engine::connect(&endpoint(&tcp, false))).unwrap();
+    assert!(server.join().unwrap() > 0);
+
+    // The listener is gone.
+    let error = block_on(Engine::connect(&endpoint(&tcp, false))).unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    for (endpoint, name) in [(endpoint(&tcp, true), "TLS"), (endpoint("ssh://x", false), "ssh")] {
+        let error = block_on(Engine::connect(&endpoint)).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
