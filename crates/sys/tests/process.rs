@@ -1,0 +1,210 @@
+//! Processes of other people: held, proved, outlived.
+
+mod child;
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+        unix::process::CommandExt,
+    },
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use child::alone;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    pipe::pipe,
+};
+use whaletap_sys::{
+    Error,
+    netns::{self, Netns},
+    process::{
+        PidFd, cgroup_contains, close_other_descriptors, inheritable_descriptors,
+        parent_death_signal,
+    },
+};
+
+const LIMIT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+fn becomes_readable(fd: impl AsFd) -> bool {
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&LIMIT)).unwrap() == 1
+}
+
+/// A process that lives until it is told to end, and is told when dropped.
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn start() -> Self {
+        Self(Command::new("cat").stdin(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn end(&mut self) {
+        drop(self.0.stdin.take());
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.end();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_process_is_alive_until_it_ends_even_before_it_is_waited_for() {
+    let mut sleeper = Sleeper::start();
+    let held = PidFd::open(sleeper.0.id()).unwrap();
+    assert!(held.is_alive().unwrap());
+    sleeper.end();
+    assert!(becomes_readable(&held), "the end is told");
+    assert!(!held.is_alive().unwrap());
+    // Its number still exists in /proc, so only the descriptor keeps us from believing it.
+    assert!(cgroup_contains(held.pid(), "ab").is_ok());
+    for gone in [held.is_in_container("ab").map(drop), held.netns().map(drop)] {
+        let error = gone.unwrap_err();
+        assert_eq!(error.io().and_then(std::io::Error::raw_os_error), Some(libc::ESRCH), "{error}");
+    }
+    drop(sleeper);
+    let error = PidFd::open(held.pid()).unwrap_err();
+    assert_eq!(error.io().and_then(std::io::Error::raw_os_error), Some(libc::ESRCH));
+    assert!(cgroup_contains(held.pid(), "ab").is_err());
+}
+
+#[test]
+fn a_process_leads_to_its_own_namespace() {
+    // The child of a thread is in that thread's namespace.
+    let (sleeper, id) =
+        netns::in_private_namespace(|| (Sleeper::start(), Netns::current().unwrap().id())).unwrap();
+    let held = PidFd::open(sleeper.0.id()).unwrap();
+    assert_eq!(held.netns().unwrap().id(), id);
+    assert_ne!(id, Netns::current().unwrap().id());
+}
+
+#[test]
+fn a_cgroup_proves_its_container() {
+    const ID: &str = "5e0f5e0f5e0f5e0f5e0f5e0f5e0f5e0f5e0f5e0f5e0f5e0f5e0f5e0f5e0f5e0f";
+    let Some(cgroup) = Cgroup::new(&format!("docker-{ID}.scope")) else {
+        panic!("no cgroup hierarchy can be written: run as root on a machine with cgroups");
+    };
+    let sleeper = Sleeper::start();
+    let held = PidFd::open(sleeper.0.id()).unwrap();
+    assert!(!held.is_in_container(ID).unwrap());
+    cgroup.take(held.pid());
+    assert!(held.is_in_container(ID).unwrap());
+    assert!(!held.is_in_container(&ID[..12]).unwrap(), "a short id is not enough");
+    assert!(!held.is_in_container(&ID.replace('5', "6")).unwrap());
+    drop(sleeper);
+}
+
+/// A cgroup of the test's own, in the first hierarchy that lets us make one.
+struct Cgroup(std::path::PathBuf);
+
+impl Cgroup {
+    fn new(name: &str) -> Option<Self> {
+        let name = format!("{name}:{}", std::process::id());
+        ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/systemd"]
+            .into_iter()
+            .map(|root| std::path::Path::new(root).join(&name))
+            .find(|path| {
+                std::fs::create_dir(path).is_ok()
+                    && (path.join("cgroup.procs").exists() || std::fs::remove_dir(path).is_err())
+            })
+            .map(Self)
+    }
+
+    fn take(&self, pid: u32) {
+        std::fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // A process that has just ended may still be counted for a moment.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while std::fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_child_dies_with_its_parent() {
+    alone("a_child_dies_with_its_parent", || {
+        // The grandchild holds the pipe's writing end for as long as it lives.
+        let (ours, theirs) = pipe().unwrap();
+        let fork = || {
+            // SAFETY: this process has one thread.
+            unsafe { libc::fork() }
+        };
+        let child = fork();
+        if child == 0 {
+            let parent = std::process::id();
+            if fork() == 0 {
+                // SAFETY: takes a number. Should the death of the parent not reach it, this will.
+                unsafe { libc::alarm(20) };
+                parent_death_signal(parent).unwrap();
+                rustix::io::write(&theirs, b"r").unwrap();
+                rustix::event::pause();
+            }
+            // Ends when the grandchild is ready, without a word to it.
+            rustix::io::read(&ours, &mut [0_u8; 1]).unwrap();
+            std::process::exit(0);
+        }
+        drop(theirs);
+        assert!(becomes_readable(&ours), "the grandchild has died, or its limit would come first");
+        let mut rest = Vec::new();
+        File::from(ours).read_to_end(&mut rest).unwrap();
+        let mut status = 0;
+        // SAFETY: waits for our own child.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+    });
+}
+
+#[test]
+fn a_parent_that_is_gone_already_is_noticed() {
+    alone("a_parent_that_is_gone_already_is_noticed", || {
+        assert!(matches!(parent_death_signal(u32::MAX / 3), Err(Error::PeerGone)));
+    });
+}
+
+/// Clears close-on-exec, as a careless shell does.
+fn leak(fd: &OwnedFd) -> RawFd {
+    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).unwrap();
+    fd.as_raw_fd()
+}
+
+#[test]
+fn inherited_descriptors_are_closed_and_ones_own_are_not() {
+    const NAME: &str = "inherited_descriptors_are_closed_and_ones_own_are_not";
+    const KEPT: &str = "WHALETAP_SYS_TEST_KEPT";
+    if let Ok(kept) = std::env::var(KEPT) {
+        // The re-executed side.
+        let kept: RawFd = kept.parse().unwrap();
+        let own = File::open("/dev/null").unwrap();
+        let inherited = inheritable_descriptors().unwrap();
+        assert!(inherited.contains(&kept) && inherited.len() >= 2, "{inherited:?}");
+        assert!(!inherited.contains(&own.as_raw_fd()));
+        close_other_descriptors(&[kept]).unwrap();
+        assert_eq!(inheritable_descriptors().unwrap(), [kept]);
+        own.metadata().unwrap();
+        std::io::stderr().write_all(b"still open\n").unwrap();
+        return;
+    }
+    alone(NAME, || {
+        let (reader, writer) = pipe().unwrap();
+        let (other, leaked) = pipe().unwrap();
+        let kept = leak(&writer);
+        leak(&leaked);
+        let mut command = Command::new("/proc/self/exe");
+        command.args(["--exact", NAME, "--nocapture", "--test-threads=1"]);
+        command.env(KEPT, kept.to_string()).stdin(Stdio::piped()).process_group(0);
+        let output = command.spawn().unwrap().wait_with_output().unwrap();
+        assert!(output.status.success());
+        drop((writer, leaked));
+        assert!(becomes_readable(&reader) && becomes_readable(&other));
+    });
+}
