@@ -12,9 +12,11 @@ command -v sudo >/dev/null || { echo "root is needed, and there is no sudo: $*" 
 
 readonly TARGET=${CARGO_TARGET_DIR:-target}
 give_back() {
+    local status=$?
     if [ -d "$TARGET" ]; then
-        sudo find "$TARGET" -user 0 -exec chown --no-dereference "$(id -u):$(id -g)" {} +
+        sudo find "$TARGET" -user 0 -exec chown --no-dereference "$(id -u):$(id -g)" {} + || true
     fi
+    exit "$status"
 }
 trap give_back EXIT
 
