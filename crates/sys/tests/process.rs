@@ -4,7 +4,7 @@ mod child;
 
 use std::{
     fs::File,
-    io::{Read, Write},
+    io::Write,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd, RawFd},
         unix::process::CommandExt,
@@ -133,35 +133,45 @@ impl Drop for Cgroup {
 #[test]
 fn a_child_dies_with_its_parent() {
     alone("a_child_dies_with_its_parent", || {
-        // The grandchild holds the pipe's writing end for as long as it lives.
-        let (ours, theirs) = pipe().unwrap();
-        let fork = || {
-            // SAFETY: this process has one thread.
-            unsafe { libc::fork() }
-        };
-        let child = fork();
-        if child == 0 {
+        let (ready, say_ready) = pipe().unwrap();
+        // The grandchild holds the writing end for as long as it lives.
+        let (end, life) = pipe().unwrap();
+        let Some(child) = fork() else {
+            drop(end);
             let parent = std::process::id();
-            if fork() == 0 {
-                // SAFETY: takes a number. Should the death of the parent not reach it, this will.
-                unsafe { libc::alarm(20) };
+            if fork().is_none() {
                 parent_death_signal(parent).unwrap();
-                rustix::io::write(&theirs, b"r").unwrap();
-                rustix::event::pause();
+                rustix::io::write(&say_ready, b"r").unwrap();
+                loop {
+                    rustix::event::pause();
+                }
             }
             // Ends when the grandchild is ready, without a word to it.
-            rustix::io::read(&ours, &mut [0_u8; 1]).unwrap();
-            std::process::exit(0);
-        }
-        drop(theirs);
-        assert!(becomes_readable(&ours), "the grandchild has died, or its limit would come first");
-        let mut rest = Vec::new();
-        File::from(ours).read_to_end(&mut rest).unwrap();
+            rustix::io::read(&ready, &mut [0_u8; 1]).unwrap();
+            // SAFETY: ends this process at once.
+            unsafe { libc::_exit(0) };
+        };
+        drop(life);
         let mut status = 0;
         // SAFETY: waits for our own child.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-        assert_eq!(status, 0);
+        assert_eq!(status, 0, "the child ended by itself");
+        assert!(becomes_readable(&end), "the grandchild ends by the signal, not by its own limit");
+        assert_eq!(rustix::io::read(&end, &mut [0_u8; 1]).unwrap(), 0, "nobody holds it any more");
     });
+}
+
+/// A child of a process with one thread, which ends by itself after 20 s. `None` in the child.
+fn fork() -> Option<i32> {
+    // SAFETY: this process has one thread.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "fork: {}", std::io::Error::last_os_error());
+    if child == 0 {
+        // SAFETY: takes a number.
+        unsafe { libc::alarm(20) };
+        return None;
+    }
+    Some(child)
 }
 
 #[test]
