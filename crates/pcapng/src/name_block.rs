@@ -15,6 +15,8 @@ pub const MAX_NAMES_LEN: usize = 1 << 20;
 /// names are left out, longer ones than a record holds are cut. As many blocks are written as
 /// [`MAX_NAMES_LEN`] demands, none if there is nothing to tell; comments go into the first.
 ///
+/// Of several names for one address Wireshark (4.0) shows the one that comes last in the file.
+///
 /// Source: draft-ietf-opsawg-pcapng, "Name Resolution Block".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NameBlock<'a> {
