@@ -8,7 +8,10 @@ use bollard::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use model::Container;
 
-use crate::{Dial, Endpoint, Error, Filter, Host, Node, PathDial, Version, api, transport};
+use crate::{
+    Dial, Endpoint, Error, Filter, Host, Node, PathDial, Version, api,
+    transport::{self, AgreedVersion},
+};
 
 /// How long an engine may take for one answer, connecting included.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -23,6 +26,7 @@ const MAX_MESSAGE: usize = 512;
 #[derive(Clone)]
 pub struct Engine {
     docker: Docker,
+    api: AgreedVersion,
     /// Its address, for messages.
     endpoint: Arc<str>,
     deadline: Duration,
@@ -73,7 +77,7 @@ impl Engine {
     ) -> Result<Self, Error> {
         let name: Arc<str> = endpoint.to_string().into();
         let unsupported = |transport| Error::Unsupported { endpoint: name.to_string(), transport };
-        let docker = match &endpoint.host {
+        let (docker, api) = match &endpoint.host {
             Host::Unix(_) => transport::over_unix(dial, deadline),
             Host::Tcp { .. } if endpoint.tls.is_some() => return Err(unsupported("TLS")),
             Host::Tcp { host, port } if host.contains(':') => {
@@ -83,9 +87,12 @@ impl Engine {
             Host::Ssh { .. } => return Err(unsupported("ssh")),
         }
         .map_err(|error| classify(&name, error))?;
-        let engine = Self { docker, endpoint: name, deadline };
-        let docker = engine.within_deadline(engine.docker.clone().negotiate_version()).await?;
-        Ok(Self { docker, ..engine })
+        let engine = Self { docker, api, endpoint: name, deadline };
+        engine.within_deadline(engine.docker.ping()).await?;
+        match engine.api.get() {
+            Some(_) => Ok(engine),
+            None => Err(Error::NoApiVersion { endpoint: engine.endpoint.to_string() }),
+        }
     }
 
     /// Its address, as messages give it.
@@ -101,7 +108,7 @@ impl Engine {
     /// When it does not answer, or not as an engine.
     pub async fn version(&self) -> Result<Version, Error> {
         let said = self.within_deadline(self.docker.version()).await?;
-        Ok(Version::from_api(said, self.docker.client_version().to_string()))
+        Ok(Version::from_api(said, self.api.get().unwrap_or_default()))
     }
 
     /// The machine that it runs on.

@@ -123,6 +123,12 @@ pub enum Error {
         /// What could not be read.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// What answers there speaks HTTP, but names no version of the engine's API.
+    #[error("{endpoint}: the answer is not a Docker engine's: it names no API version")]
+    NoApiVersion {
+        /// The engine's address.
+        endpoint: String,
+    },
     /// The engine refused a request.
     #[error("{endpoint}: the engine answered {status}: {message}")]
     Api {

@@ -2,12 +2,13 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
 
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use hyper::{HeaderMap, Uri, http::uri::PathAndQuery};
 use hyper_util::{
     client::legacy::{
         Client,
@@ -30,7 +31,7 @@ const MAX_IDLE: usize = 8;
 #[derive(Clone)]
 struct Dialer(Arc<dyn Dial>);
 
-impl Service<hyper::Uri> for Dialer {
+impl Service<Uri> for Dialer {
     type Response = TokioIo<tokio::net::UnixStream>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
@@ -39,29 +40,88 @@ impl Service<hyper::Uri> for Dialer {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: hyper::Uri) -> Self::Future {
+    fn call(&mut self, _: Uri) -> Self::Future {
         let stream = dial(Arc::clone(&self.0));
         Box::pin(async move { Ok(TokioIo::new(stream.await?)) })
     }
+}
+
+/// The API version that both sides speak, agreed on by the engine's first answer.
+///
+/// Every answer of an engine names its newest API in the header `Api-Version`, also those that
+/// refuse, so the cheapest request will do: `GET /_ping` takes 0.7 ms where `GET /version` takes
+/// 15 ms (engine 20.10 runs its runtimes to ask for their versions).
+///
+/// Bollard 0.21 sends requests without a version, which means the engine's newest, whatever that
+/// will be; so it is put in front of the path here.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AgreedVersion(Arc<OnceLock<(u32, u32)>>);
+
+impl AgreedVersion {
+    /// The version in the API's spelling, `1.41`; `None` before the first answer.
+    pub(crate) fn get(&self) -> Option<String> {
+        self.0.get().map(|(major, minor)| format!("{major}.{minor}"))
+    }
+
+    /// Learns from an answer.
+    fn learn(&self, headers: &HeaderMap) {
+        let theirs = headers.get("api-version").and_then(|value| value.to_str().ok());
+        if let Some(theirs) = theirs.and_then(read_version) {
+            let ours = (
+                newest(API_DEFAULT_VERSION.major_version),
+                newest(API_DEFAULT_VERSION.minor_version),
+            );
+            self.0.get_or_init(|| theirs.min(ours));
+        }
+    }
+
+    /// Puts the version before a request's path.
+    fn apply(&self, request: BollardRequest) -> Result<BollardRequest, bollard::errors::Error> {
+        let Some(version) = self.get() else { return Ok(request) };
+        let (mut head, body) = request.into_parts();
+        let mut uri = head.uri.into_parts();
+        let path = uri.path_and_query.as_ref().map_or("/", PathAndQuery::as_str);
+        uri.path_and_query = Some(format!("/v{version}{path}").parse()?);
+        head.uri = Uri::from_parts(uri)?;
+        Ok(BollardRequest::from_parts(head, body))
+    }
+}
+
+/// Bollard's numbers are small, and as wide as a pointer.
+fn newest(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// `1.41`.
+fn read_version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// A client whose connections come from `dialer`.
 pub(crate) fn over_unix(
     dialer: Arc<dyn Dial>,
     limit: Duration,
-) -> Result<Docker, bollard::errors::Error> {
+) -> Result<(Docker, AgreedVersion), bollard::errors::Error> {
     // The host is what stands in the `Host` header: engines ignore it.
     over(Dialer(dialer), "http://localhost", limit)
 }
 
 /// A client that connects to `authority` (`host:port`) over TCP without TLS.
-pub(crate) fn over_tcp(authority: &str, limit: Duration) -> Result<Docker, bollard::errors::Error> {
+pub(crate) fn over_tcp(
+    authority: &str,
+    limit: Duration,
+) -> Result<(Docker, AgreedVersion), bollard::errors::Error> {
     over(HttpConnector::new(), &format!("http://{authority}"), limit)
 }
 
 /// `limit` is only bollard's own, on the head of an answer: [`crate::Engine`] has the deadline that
 /// counts, on whole answers.
-fn over<C>(connector: C, base: &str, limit: Duration) -> Result<Docker, bollard::errors::Error>
+fn over<C>(
+    connector: C,
+    base: &str,
+    limit: Duration,
+) -> Result<(Docker, AgreedVersion), bollard::errors::Error>
 where
     C: Connect + Clone + Send + Sync + 'static,
 {
@@ -70,10 +130,18 @@ where
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(MAX_IDLE)
         .build(connector);
+    let agreed = AgreedVersion::default();
+    let version = agreed.clone();
     let transport = move |request: BollardRequest| {
-        let answer = client.request(request);
-        async move { Ok(answer.await?) }
+        let (client, version) = (client.clone(), version.clone());
+        async move {
+            let answer = client.request(version.apply(request)?).await?;
+            version.learn(answer.headers());
+            Ok(answer)
+        }
     };
     let seconds = limit.as_secs().saturating_add(1);
-    Docker::connect_with_custom_transport(transport, Some(base), seconds, API_DEFAULT_VERSION)
+    let docker =
+        Docker::connect_with_custom_transport(transport, Some(base), seconds, API_DEFAULT_VERSION)?;
+    Ok((docker, agreed))
 }

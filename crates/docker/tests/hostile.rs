@@ -28,7 +28,8 @@ const SHORT: Duration = Duration::from_millis(200);
 const VERSION: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41","Os":"linux","Arch":"amd64"}"#;
 
 fn answer(status: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nApi-Version: 1.41\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
 /// A socket where each connection is handled by `play`, on a thread of its own, until the test's
@@ -176,7 +177,7 @@ fn a_dialer_that_hangs_is_given_up() {
 #[test]
 fn an_engine_that_stops_in_the_middle_of_an_answer_is_given_up() {
     let (_dir, path) = engine(|stream| {
-        serve(stream, |_| Some("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{\"Ver".to_owned()));
+        serve(stream, |_| Some("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nO".to_owned()));
     });
     let error = connect_within(&path, SHORT).unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
@@ -192,7 +193,7 @@ fn an_engine_that_hangs_up_breaks_the_connection() {
 
     let (_dir, path) = engine(|mut stream| {
         let _ = stream.read(&mut [0; 4096]);
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{\"Ver");
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nO");
     });
     let error = connect_within(&path, PATIENT).unwrap_err();
     assert!(matches!(error, Error::Broken { .. }), "{error:?}");
@@ -200,19 +201,54 @@ fn an_engine_that_hangs_up_breaks_the_connection() {
 
 #[test]
 fn what_is_no_engine_is_told_as_such() {
-    for reply in [
-        "SSH-2.0-OpenSSH_9.2p1\r\n".to_owned(),
-        "\u{0}\u{1}\u{2}\u{3}".repeat(64),
-        answer("200 OK", "<html>hello</html>"),
-        answer("200 OK", ""),
-        answer("200 OK", "[1, 2"),
-        answer("200 OK", r#"{"ApiVersion":7}"#),
-        answer("200 OK", r#"{"ApiVersion":"new"}"#),
-        answer("200 OK", "{}"),
-    ] {
+    for reply in ["SSH-2.0-OpenSSH_9.2p1\r\n".to_owned(), "\u{0}\u{1}\u{2}\u{3}".repeat(64)] {
         let reply_copy = reply.clone();
         let error = error_of(move |_| Some(reply_copy.clone()));
         assert!(matches!(error, Error::NotAnEngine { .. }), "{reply:?}: {error:?}");
+    }
+    for version in ["", "Api-Version: new\r\n", "Api-Version: 1.x\r\n", "Api-Version: -1.2\r\n"] {
+        let error = error_of(move |_| {
+            Some(format!("HTTP/1.1 200 OK\r\n{version}Content-Length: 2\r\n\r\nOK"))
+        });
+        assert!(matches!(error, Error::NoApiVersion { .. }), "{version:?}: {error:?}");
+    }
+}
+
+#[test]
+fn garbage_behind_a_good_beginning_is_told_as_such() {
+    for body in
+        ["<html>hello</html>", "", "[1, 2", "{}", r#"[{"Id":7}]"#, r#"[{"State":"melting"}]"#]
+    {
+        let (_dir, path) = engine(move |stream| {
+            serve(stream, |path| {
+                Some(answer("200 OK", if path == "/_ping" { "OK" } else { body }))
+            });
+        });
+        let error = block_on(async {
+            let endpoint = Endpoint::unix(&path);
+            Engine::connect(&endpoint).await.unwrap().list(&[], true).await.unwrap_err()
+        });
+        assert!(matches!(error, Error::NotAnEngine { .. }), "{body:?}: {error:?}");
+    }
+}
+
+/// The version that is asked for is the older one of the engine's newest and ours.
+#[test]
+fn every_request_behind_the_first_names_the_agreed_version() {
+    for (theirs, agreed) in [("1.41", "1.41"), ("1.9", "1.9"), ("1.999", "1.53"), ("2.0", "1.53")] {
+        let (_dir, path) = engine(move |stream| {
+            serve(stream, |path| {
+                let body = if path == "/_ping" { "OK" } else { VERSION };
+                let good = path == "/_ping" || path == format!("/v{agreed}/version");
+                let status = if good { "200 OK" } else { "400 Bad Request" };
+                Some(answer(status, body).replace("1.41\r\nC", &format!("{theirs}\r\nC")))
+            });
+        });
+        let version = block_on(async {
+            let endpoint = Endpoint::unix(&path);
+            Engine::connect(&endpoint).await.unwrap().version().await.unwrap()
+        });
+        assert_eq!((version.negotiated_api.as_str(), version.api.as_str()), (agreed, "1.41"));
     }
 }
 
@@ -232,12 +268,12 @@ fn a_container_that_vanishes_between_list_and_inspection_is_left_out() {
     let (_dir, path) = engine(|stream| {
         serve(stream, |path| {
             Some(match path {
-                "/version" | "/v1.41/version" => answer("200 OK", VERSION),
-                path if path.ends_with("/containers/json?all=false&size=false") => answer(
+                "/_ping" => answer("200 OK", "OK"),
+                "/v1.41/containers/json?all=false&size=false" => answer(
                     "200 OK",
                     r#"[{"Id":"aa","Names":["/a"]},{"Id":"bb","Names":["/b"]},{"Id":"cc","Names":["/c"]}]"#,
                 ),
-                path if path.ends_with("/containers/bb/json") => {
+                "/v1.41/containers/bb/json" => {
                     answer("404 Not Found", r#"{"message":"No such container: bb"}"#)
                 }
                 path => {
@@ -262,8 +298,8 @@ fn a_container_that_vanishes_between_list_and_inspection_is_left_out() {
 fn an_id_cannot_leave_its_place_in_the_path() {
     let (_dir, path) = engine(|stream| {
         serve(stream, |path| {
-            assert!(path.ends_with("/version"), "asked for {path}");
-            Some(answer("200 OK", VERSION))
+            // Any other answer would be another error.
+            Some(if path == "/_ping" { answer("200 OK", "OK") } else { answer("500 Asked", path) })
         });
     });
     let engine = connect_within(&path, PATIENT).unwrap();
