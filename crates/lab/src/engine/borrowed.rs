@@ -1,0 +1,122 @@
+use std::{path::Path, time::Duration};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::{Engine, Error, Program, Running, judge};
+
+/// How long a new engine may take until it answers.
+const READY: Duration = Duration::from_secs(60);
+/// How long an engine may live: a whole test run.
+const LIFE: Duration = Duration::from_secs(4 * 3600);
+/// The bridge that an engine makes in this machine's own namespace.
+const BRIDGE: &str = "docker0";
+
+/// An engine for a whole test run: the one that answers already, or one that is started here,
+/// in this machine's own namespaces, and taken down with what it changed when this is dropped.
+#[derive(Debug)]
+pub struct Borrowed {
+    engine: Engine,
+    started: Option<Started>,
+}
+
+#[derive(Debug)]
+struct Started {
+    dockerd: Option<Running>,
+    // The rules before the engine added its own, for `iptables-restore`.
+    rules: Option<Vec<u8>>,
+    had_bridge: bool,
+    directory: TempDir,
+}
+
+impl Borrowed {
+    /// Takes the engine that answers, or starts one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`], and [`Error::NotSaid`] with the log of an engine that did not come up.
+    ///
+    /// # Privileges
+    ///
+    /// root, where one has to be started.
+    pub fn engine() -> Result<Self, Error> {
+        let engine = Engine::at(Engine::endpoint());
+        if engine.answers() {
+            return Ok(Self { engine, started: None });
+        }
+        let directory = tempfile::Builder::new()
+            .prefix("whaletap-engine-")
+            .tempdir()
+            .map_err(Error::file("a temporary directory"))?;
+        let at = |name: &str| directory.path().join(name);
+        let host = format!("unix://{}", at("docker.sock").display());
+        let rules = judge::find("iptables-save").and_then(|save| Program::new(save).run().ok());
+        let mut started = Started {
+            dockerd: None,
+            rules: rules.map(|finished| finished.stdout),
+            had_bridge: Path::new("/sys/class/net").join(BRIDGE).exists(),
+            directory,
+        };
+        let mut dockerd = Program::new("dockerd")
+            .arg("--data-root")
+            .arg(started.at("data"))
+            .arg("--exec-root")
+            .arg(started.at("exec"))
+            .arg("--pidfile")
+            .arg(started.at("pid"))
+            .args(["--host", &host])
+            // The terminal's SIGINT is for the tests: the engine goes when they have ended.
+            .own_group()
+            .limit(LIFE)
+            .start()?;
+        let ready = dockerd.wait_for_line("API listen on", READY);
+        started.dockerd = Some(dockerd);
+        ready?;
+        Ok(Self { engine: Engine::at(host), started: Some(started) })
+    }
+
+    /// The engine's endpoint.
+    #[must_use]
+    pub fn get(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Whether it was started here.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.started.is_some()
+    }
+}
+
+impl Started {
+    fn at(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if self.started.is_some() {
+            let listed = self.engine.docker().args(["ps", "--all", "--quiet"]).run();
+            let ids = listed.map(|finished| finished.stdout_text()).unwrap_or_default();
+            if !ids.is_empty() {
+                let _ = self.engine.docker().args(["rm", "--force"]).args(ids.lines()).run();
+            }
+        }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(dockerd) = self.dockerd.take() {
+            let _ = dockerd.signal(Signal::TERM);
+            let _ = dockerd.wait_at_most(Duration::from_secs(20));
+        }
+        if !self.had_bridge {
+            let _ = Program::new("ip").args(["link", "delete", BRIDGE]).run();
+        }
+        if let (Some(rules), Some(restore)) = (self.rules.take(), judge::find("iptables-restore")) {
+            let _ = Program::new(restore).input(rules).run();
+        }
+    }
+}
