@@ -1,4 +1,5 @@
-//! The Docker engine: endpoints, selectors to targets, events; the only user of bollard.
+//! The Docker engine: where it is, what it says, and which containers are meant; the only user of
+//! bollard.
 //!
 //! Three things live here, in the order in which a session needs them:
 //!

@@ -346,6 +346,23 @@ fn connections_are_kept_and_made_anew() {
     drop(dir);
 }
 
+/// A session asks from a task that may move between threads: this fails to compile otherwise.
+#[test]
+fn questions_can_be_asked_from_any_thread() {
+    fn movable<T: Send>(future: T) -> T {
+        future
+    }
+    let (_dir, path) = engine(|stream| {
+        serve(stream, |path| Some(answer("200 OK", if path == "/_ping" { "OK" } else { "[]" })));
+    });
+    let endpoint = Endpoint::unix(&path);
+    let containers = block_on(async {
+        let engine = movable(Engine::connect(&endpoint)).await.unwrap();
+        movable(engine.containers(&[], true)).await.unwrap()
+    });
+    assert!(containers.is_empty());
+}
+
 #[test]
 fn plain_tcp_is_spoken_and_the_rest_is_refused_with_its_name() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
