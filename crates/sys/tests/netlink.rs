@@ -228,7 +228,7 @@ fn lists_made_during_changes_hold_what_did_not_change() {
             // A thread that is started here is in this namespace.
             scope.spawn(|| {
                 let mut commands = String::new();
-                for number in 0..30 {
+                for number in 0..15 {
                     commands += &format!("link add x{number} type veth peer name y{number}\n");
                     commands += &format!("link del x{number}\n");
                 }

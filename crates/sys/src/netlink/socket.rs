@@ -232,3 +232,55 @@ fn await_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<(), Error> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        process::{Child, Command, Stdio},
+        thread,
+    };
+
+    use super::*;
+    use crate::netns::in_private_namespace;
+
+    /// `ip` with these lines as its commands, in the calling thread's namespace.
+    fn ip(commands: &str) -> Child {
+        let mut ip =
+            Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        ip.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+        ip
+    }
+
+    #[test]
+    fn a_list_that_changed_meanwhile_is_made_again() {
+        in_private_namespace(|| {
+            // Enough for a list of many datagrams.
+            let many: String = (0..2000)
+                .map(|n| format!("addr add 10.{}.{}.1/32 dev lo\n", n / 250, n % 250))
+                .collect();
+            assert!(ip(&many).wait().unwrap().success());
+            let mut netlink = Netlink::open().unwrap();
+            netlink.interfaces().unwrap();
+            assert_eq!(netlink.sequence, 2, "a list takes two questions");
+
+            let churn = "addr add 10.99.0.1/32 dev lo\naddr del 10.99.0.1/32 dev lo\n".repeat(2000);
+            thread::scope(|scope| {
+                let churning = scope.spawn(|| ip(&churn).wait().unwrap().success());
+                let mut lists = 1;
+                while netlink.sequence == 2 * lists && !churning.is_finished() {
+                    match netlink.interfaces() {
+                        Ok(interfaces) => assert!(interfaces[0].addresses.len() >= 2001),
+                        // Sixteen attempts in vain are allowed, too.
+                        Err(Error::Netlink { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                    lists += 1;
+                }
+                assert!(netlink.sequence > 2 * lists, "{lists} lists, none made again");
+                assert!(churning.join().unwrap());
+            });
+        })
+        .unwrap();
+    }
+}
