@@ -9,21 +9,48 @@ use crate::{Error, opcode};
 /// # Errors
 /// What the kernel would refuse with `EINVAL`, and where.
 pub fn check(program: &Program) -> Result<(), Error> {
+    check_jumping(program, Jumps::Forward)?;
+    check_scratch(&program.0)
+}
+
+/// Where jumps may lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Jumps {
+    /// Towards the end: all that the kernel takes.
+    Forward,
+    /// Back as well, if they are unconditional: libpcap's `protochain` is a loop. Such a program
+    /// is not for the kernel, so its length has no limit either.
+    Both,
+}
+
+/// [`check()`] without the matter of scratch memory.
+pub(crate) fn check_jumping(program: &Program, jumps: Jumps) -> Result<(), Error> {
     let instructions = &program.0;
     let length = instructions.len();
-    if length == 0 || length > Program::MAX_INSTRUCTIONS {
+    if length == 0 || (jumps == Jumps::Forward && length > Program::MAX_INSTRUCTIONS) {
         return Err(Error::Length { length });
     }
     for (at, instruction) in instructions.iter().enumerate() {
-        check_instruction(at, *instruction, length)?;
+        check_instruction(at, *instruction, length, jumps)?;
     }
     if instructions.last().is_none_or(|last| last.code & 0x07 != opcode::RET) {
         return Err(Error::NoReturn);
     }
-    check_scratch(instructions)
+    Ok(())
 }
 
-fn check_instruction(at: usize, instruction: Instruction, length: usize) -> Result<(), Error> {
+/// The target of an unconditional jump back; `None` when it goes forward, or out of the program.
+pub(crate) fn jump_back(at: usize, k: u32) -> Option<usize> {
+    let distance = usize::try_from(k.cast_signed().checked_neg()?).ok()?;
+    (at + 1).checked_sub(distance).filter(|target| *target <= at)
+}
+
+fn check_instruction(
+    at: usize,
+    instruction: Instruction,
+    length: usize,
+    jumps: Jumps,
+) -> Result<(), Error> {
     let Instruction { code, jt, jf, k } = instruction;
     if !is_known(code) {
         return Err(Error::Opcode { at, code });
@@ -45,6 +72,8 @@ fn check_instruction(at: usize, instruction: Instruction, length: usize) -> Resu
             return Err(operand);
         }
         opcode::ST | opcode::STX if cell(k).is_none() => return Err(operand),
+        opcode::JMP
+            if jumps == Jumps::Both && code & 0xf0 == opcode::JA && jump_back(at, k).is_some() => {}
         opcode::JMP => {
             let longest = if code & 0xf0 == opcode::JA { k } else { u32::from(jt.max(jf)) };
             let target = usize::try_from(longest).ok().and_then(|jump| jump.checked_add(at + 1));
@@ -156,6 +185,18 @@ mod tests {
         assert_eq!(checked(&[op(0x05, 0, 0, 1), RET]), Err(Error::Jump { at: 0 }));
         assert_eq!(checked(&[op(0x05, 0, 0, u32::MAX), RET]), Err(Error::Jump { at: 0 }));
         assert_eq!(checked(&[op(0x15, 1, 0, 0), RET, RET]), Ok(()));
+    }
+
+    #[test]
+    fn jumps_back_are_not_for_the_kernel() {
+        let back = |k: i32| Program(vec![op(0, 0, 0, 7), op(5, 0, 0, k.cast_unsigned()), RET]);
+        for k in [-1, -2] {
+            assert_eq!(check(&back(k)), Err(Error::Jump { at: 1 }));
+            assert_eq!(check_jumping(&back(k), Jumps::Both), Ok(()));
+        }
+        for k in [-3, i32::MIN, i32::MAX] {
+            assert_eq!(check_jumping(&back(k), Jumps::Both), Err(Error::Jump { at: 1 }));
+        }
     }
 
     #[test]

@@ -2,7 +2,15 @@
 
 use model::{Instruction, Program};
 
-use crate::{Error, Packet, VlanTag, check, opcode};
+use crate::{
+    Error, Packet, VlanTag,
+    check::{Jumps, check_jumping, jump_back},
+    opcode,
+};
+
+/// How often a program may jump back before it is taken for endless and refuses the frame.
+/// `protochain` does it once for each header, and the largest frame has room for 32,768 headers.
+const MAX_JUMPS_BACK: u32 = 32_768;
 
 /// Runs a program once. Who runs it more often keeps a [`Verified`].
 ///
@@ -12,12 +20,15 @@ pub fn interpret(program: &Program, packet: &Packet<'_>) -> Result<u32, Error> {
     Ok(Verified::new(program)?.run(packet))
 }
 
-/// A program that passed [`check()`] and is decoded for the interpreter.
+/// A program that was checked and is decoded for the interpreter.
 ///
 /// It behaves as in the kernel: a load outside the frame ends it with 0, and so does a division by
-/// zero; a shift takes the low five bits of the index register. It always ends, because jumps only
-/// go forward. Source: the kernel's `Documentation/networking/filter.rst` and
-/// `net/core/filter.c`.
+/// zero; a shift takes the low five bits of the index register. Source: the kernel's
+/// `Documentation/networking/filter.rst` and `net/core/filter.c`.
+///
+/// Other than in the kernel, a program may be longer than 4096 instructions, and unconditional
+/// jumps may go back, which libpcap's `protochain` needs.
+/// It always ends nevertheless: after 32,768 jumps back a frame is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified(Box<[Op]>);
 
@@ -25,11 +36,11 @@ impl Verified {
     /// Checks and decodes a program.
     ///
     /// # Errors
-    /// What [`check()`] refuses, and ancillary loads that only the kernel can answer: of those the
+    /// What [`check()`](crate::check()) refuses, save length and jumps back, and ancillary loads that only the kernel can answer: of those the
     /// interpreter knows protocol, packet type, interface index, hardware type, VLAN tag, and
     /// exclusive or with the index register, which is all that libpcap uses and we add.
     pub fn new(program: &Program) -> Result<Self, Error> {
-        check(program)?;
+        check_jumping(program, Jumps::Both)?;
         let decode = |(at, instruction): (usize, &Instruction)| Op::decode(at, *instruction);
         program.0.iter().enumerate().map(decode).collect::<Result<_, _>>().map(Self)
     }
@@ -67,6 +78,7 @@ impl Verified {
         let (mut a, mut x) = (0u32, 0u32);
         let mut memory = [0u32; opcode::MEMORY_CELLS];
         let mut pc = 0usize;
+        let mut jumps_back = 0;
         loop {
             let op = self.0.get(pc)?;
             pc += 1;
@@ -101,6 +113,13 @@ impl Verified {
                 Op::Alu(operation, operand) => a = operation.apply(a, operand.value(x))?,
                 Op::Negate => a = a.wrapping_neg(),
                 Op::Jump(target) => pc = target,
+                Op::JumpBack(target) => {
+                    jumps_back += 1;
+                    if jumps_back > MAX_JUMPS_BACK {
+                        return None;
+                    }
+                    pc = target;
+                }
                 Op::JumpEqual { k, jt, jf } => pc += usize::from(if a == k { jt } else { jf }),
                 Op::JumpIf { condition, operand, jt, jf } => {
                     let holds = condition.holds(a, operand.value(x));
@@ -333,6 +352,7 @@ enum Op {
     Alu(Arithmetic, Operand),
     Negate,
     Jump(usize),
+    JumpBack(usize),
     JumpEqual {
         k: u32,
         jt: u8,
@@ -401,6 +421,9 @@ impl Op {
             opcode::JMP => {
                 let condition = match code & 0xf0 {
                     opcode::JA => {
+                        if let Some(target) = jump_back(at, k) {
+                            return Ok(Self::JumpBack(target));
+                        }
                         let jump = usize::try_from(k).map_err(|_| Error::Jump { at })?;
                         return Ok(Self::Jump(at + 1 + jump));
                     }
@@ -444,5 +467,131 @@ impl Op {
             opcode::AD_ALU_XOR_X => return Ok(Self::XorX),
             _ => return Err(Error::Ancillary { at, number }),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn op(code: u16, k: u32) -> Instruction {
+        Instruction { code, jt: 0, jf: 0, k }
+    }
+
+    /// What a program makes of a frame; `load` is followed by `ret a`.
+    fn run(load: &[Instruction], packet: &Packet<'_>) -> u32 {
+        let program = Program([load, &[op(0x16, 0)]].concat());
+        interpret(&program, packet).unwrap()
+    }
+
+    const DATA: [u8; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 8, 0, 0x45, 16, 17, 18, 19, 20];
+
+    #[test]
+    fn loads_end_with_the_frame() {
+        let packet = Packet::new(&DATA);
+        for (code, size) in [(0x20, 4), (0x28, 2), (0x30, 1)] {
+            assert_ne!(run(&[op(code, 20 - size)], &packet), 0);
+            for outside in [21 - size, 20, 0x7fff_ffff, 0x8000_0000, 0xffdf_ffff] {
+                assert_eq!(run(&[op(code, outside)], &packet), 0, "{code:#x} {outside:#x}");
+            }
+        }
+        assert_eq!(run(&[op(0x20, 0)], &packet), 0x0102_0304);
+        assert_eq!(run(&[op(0x28, 1)], &packet), 0x0203);
+        assert_eq!(run(&[op(0x30, 19)], &packet), 20);
+    }
+
+    #[test]
+    fn indirect_loads_wrap_and_stay_in_the_frame() {
+        let packet = Packet::new(&DATA);
+        let indirect = |x, k| run(&[op(0x01, x), op(0x50, k)], &packet);
+        assert_eq!(indirect(3, 2), 6);
+        assert_eq!(indirect(u32::MAX, 3), 3);
+        assert_eq!(indirect(19, 1), 0);
+        assert_eq!(indirect(opcode::ANCILLARY, 4), 0);
+    }
+
+    #[test]
+    fn headers_can_be_named() {
+        let packet = Packet::new(&DATA);
+        assert_eq!(run(&[op(0x30, opcode::NETWORK + 1)], &packet), 16);
+        assert_eq!(run(&[op(0x30, opcode::LINK + 2)], &packet), 3);
+        assert_eq!(run(&[op(0xb1, 14), op(0x87, 0)], &packet), 20);
+        assert_eq!(run(&[op(0xb1, opcode::NETWORK), op(0x87, 0)], &packet), 20);
+        assert_eq!(run(&[op(0, 9), op(0xb1, 20)], &packet), 0);
+    }
+
+    #[test]
+    fn ancillary_loads_tell_what_the_socket_told() {
+        let packet = Packet {
+            protocol: 0x86dd,
+            packet_type: model::PacketType::Outgoing,
+            interface_index: 77,
+            hatype: model::Hatype::LOOPBACK,
+            vlan: Some(VlanTag { tci: 0x2005, tpid: 0x88a8 }),
+            ..Packet::new(&DATA)
+        };
+        let ancillary = |number| run(&[op(0x30, opcode::ANCILLARY + number)], &packet);
+        assert_eq!(ancillary(0), 0x86dd);
+        assert_eq!(ancillary(4), 4);
+        assert_eq!(ancillary(8), 77);
+        assert_eq!(ancillary(28), 772);
+        assert_eq!(ancillary(44), 0x2005);
+        assert_eq!(ancillary(48), 1);
+        assert_eq!(ancillary(60), 0x88a8);
+        let xor = [op(0x00, 6), op(0x01, 3), op(0x20, opcode::ANCILLARY + 40)];
+        assert_eq!(run(&xor, &packet), 5);
+        // RANDOM is the kernel's alone.
+        let random = Program(vec![op(0x20, opcode::ANCILLARY + 56), op(0x16, 0)]);
+        assert_eq!(Verified::new(&random), Err(Error::Ancillary { at: 0, number: 56 }));
+    }
+
+    #[test]
+    fn arithmetic_is_the_kernels() {
+        let packet = Packet::new(&DATA);
+        let by_x = |code: u16, a, x| run(&[op(0x00, a), op(0x01, x), op(code | 0x08, 0)], &packet);
+        let by_k = |code: u16, a, k| run(&[op(0x00, a), op(code, k)], &packet);
+        for (code, a, b, expected) in [
+            (0x04, u32::MAX, 2, 1),
+            (0x14, 1, 2, u32::MAX),
+            (0x24, 0x8000_0001, 2, 2),
+            (0x34, 17, 5, 3),
+            (0x44, 5, 2, 7),
+            (0x54, 7, 10, 2),
+            (0x64, 1, 31, 0x8000_0000),
+            (0x74, 0x8000_0000, 31, 1),
+            (0x94, 17, 5, 2),
+            (0xa4, 7, 2, 5),
+        ] {
+            assert_eq!(by_k(code, a, b), expected, "{code:#x}");
+            assert_eq!(by_x(code, a, b), expected, "{code:#x} by x");
+        }
+        assert_eq!(by_x(0x34, 17, 0), 0);
+        assert_eq!(by_x(0x94, 17, 0), 0);
+        assert_eq!(by_x(0x64, 1, 33), 2);
+        assert_eq!(run(&[op(0x00, 1), op(0x84, 0)], &packet), u32::MAX);
+    }
+
+    #[test]
+    fn an_endless_program_ends() {
+        let program = Program(vec![op(0x05, u32::MAX), op(0x06, 1)]);
+        assert_eq!(interpret(&program, &Packet::new(&DATA)), Ok(0));
+    }
+
+    #[test]
+    fn a_tag_is_put_in_its_place() {
+        let whole = [&DATA[..12], &[0x81, 0, 0x20, 5], &DATA[12..]].concat();
+        let vlan = Some(VlanTag { tci: 0x2005, tpid: 0x8100 });
+        let packet = Packet { vlan, ..Packet::new(&DATA) };
+        for code in [0x20, 0x28, 0x30, 0x80] {
+            for at in 0..26 {
+                let program = Verified::new(&Program(vec![op(code, at), op(0x16, 0)])).unwrap();
+                let expected = program.run(&Packet::new(&whole));
+                assert_eq!(program.run_with_tag_in_frame(&packet), expected, "{code:#x} {at}");
+            }
+        }
+        // A frame cut before the tag has no place for it.
+        let short = Packet { vlan, ..Packet::new(&DATA[..11]) };
+        let length = Verified::new(&Program(vec![op(0x80, 0), op(0x16, 0)])).unwrap();
+        assert_eq!(length.run_with_tag_in_frame(&short), 11);
     }
 }

@@ -43,11 +43,30 @@ struct Part {
     program: Program,
     verified: Verified,
     tag: TagPlace,
-    /// Frames of this type that pass the kernel's program are wanted.
-    in_kernel: bool,
+    /// Why the kernel cannot decide about frames of this type; `None` when it does.
+    in_user_space: Option<String>,
 }
 
 impl Part {
+    fn new(link_type: LinkType, program: &Program, tag: TagPlace) -> Result<Self, Error> {
+        let verified = Verified::new(program)?;
+        let mut part =
+            Self { link_type, program: program.clone(), verified, tag, in_user_space: None };
+        if part.takes_everything() {
+            return Ok(part);
+        }
+        part.in_user_space = if link_type == LinkType::LINUX_SLL2 {
+            // What is written as Linux cooked is not Linux cooked on the socket.
+            Some("frames of this kind of device have no link type of their own".to_owned())
+        } else if tag == TagPlace::InFrame {
+            Some("it looks for a VLAN tag where the kernel does not have it".to_owned())
+        } else {
+            // A loop, most likely: `protochain`.
+            check(program).err().map(|error| format!("the kernel cannot run it: {error}"))
+        };
+        Ok(part)
+    }
+
     fn takes_everything(&self) -> bool {
         matches!(self.program.0[..], [Instruction { code: 0x06, k: 1.., .. }])
     }
@@ -64,13 +83,9 @@ impl Plan {
         let mut never = Vec::new();
         for (link_type, verdict) in &compiled.verdicts {
             match verdict {
-                Verdict::Program { program, tag } => parts.push(Part {
-                    link_type: *link_type,
-                    program: program.clone(),
-                    verified: Verified::new(program)?,
-                    tag: *tag,
-                    in_kernel: false,
-                }),
+                Verdict::Program { program, tag } => {
+                    parts.push(Part::new(*link_type, program, *tag)?);
+                }
                 Verdict::Never { message } => {
                     never.push(Never { link_type: *link_type, message: message.clone() });
                 }
@@ -91,18 +106,19 @@ impl Plan {
         } else {
             compose(direction, compiled.snaplen, &parts)
         };
-        let fits = composed.0.len() <= Program::MAX_INSTRUCTIONS;
-        for part in &mut parts {
-            // What is written as Linux cooked is not Linux cooked on the socket.
-            let is_dispatched = part.link_type != LinkType::LINUX_SLL2;
-            part.in_kernel = part.takes_everything()
-                || (fits && is_dispatched && part.tag == TagPlace::Metadata);
-        }
-        let kernel = if fits { composed } else { prologue.clone() };
+        let length = composed.0.len();
+        let kernel = if length <= Program::MAX_INSTRUCTIONS {
+            composed
+        } else {
+            for part in parts.iter_mut().filter(|part| !part.takes_everything()) {
+                let reason = || format!("it has {length} instructions, the kernel takes 4096");
+                part.in_user_space.get_or_insert_with(reason);
+            }
+            prologue.clone()
+        };
         check(&kernel)?;
-        let snaplen = compiled.snaplen;
-        let vlan_in_user_space = compiled.vlan_in_user_space.clone();
-        Ok(Self { snaplen, kernel, prologue, parts, never, vlan_in_user_space })
+        let (snaplen, vlan) = (compiled.snaplen, compiled.vlan_in_user_space.clone());
+        Ok(Self { snaplen, kernel, prologue, parts, never, vlan_in_user_space: vlan })
     }
 
     /// The program for the socket.
@@ -137,7 +153,7 @@ impl Plan {
     pub fn kernel_decides(&self, hatype: Hatype) -> bool {
         let link_type = LinkType::of(hatype).unwrap_or(LinkType::LINUX_SLL2);
         match self.part(link_type) {
-            Some(part) => part.in_kernel,
+            Some(part) => part.in_user_space.is_none(),
             // Frames that are never wanted are refused by the kernel, if it has the expression.
             None => self.kernel != self.prologue,
         }
@@ -175,11 +191,17 @@ impl Plan {
         &self.never
     }
 
-    /// Why Ethernet frames are decided in user space although the kernel could: the expression has
-    /// `vlan`, and could not be compiled for the kernel. `None` when that is not so.
+    /// Why the expression has to be evaluated in user space for devices with this link type, for
+    /// people to read; `None` when the kernel does it, or nobody has to.
+    ///
+    /// For [`LinkType::LINUX_SLL2`] that is always so, unless everything is wanted. For others it
+    /// is so with `vlan` when the expression could not be compiled for a socket, with
+    /// `protochain`, and with programs that are too long for any kernel.
     #[must_use]
-    pub fn vlan_in_user_space(&self) -> Option<&str> {
-        self.vlan_in_user_space.as_deref()
+    pub fn in_user_space(&self, link_type: LinkType) -> Option<&str> {
+        let part = self.part(link_type)?;
+        let vlan = self.vlan_in_user_space.as_deref().filter(|_| part.tag == TagPlace::InFrame);
+        vlan.or(part.in_user_space.as_deref())
     }
 
     fn part(&self, link_type: LinkType) -> Option<&Part> {
@@ -254,8 +276,8 @@ fn compose(direction: Direction, snaplen: Snaplen, parts: &[Part]) -> Program {
         seen.push(link_type);
         let start = bodies.len();
         match parts.iter().find(|part| part.link_type == link_type) {
-            Some(Part { program, tag: TagPlace::Metadata, .. }) => bodies.extend(&program.0),
-            Some(Part { tag: TagPlace::InFrame, .. }) => bodies.push(accept),
+            Some(Part { program, in_user_space: None, .. }) => bodies.extend(&program.0),
+            Some(_) => bodies.push(accept),
             None => bodies.push(ret(0)),
         }
         for hatype in mapped.iter().filter(|hatype| LinkType::of(**hatype) == Some(link_type)) {
