@@ -297,7 +297,26 @@ impl Running {
         limit: Duration,
         matches: impl FnMut(&str) -> bool,
     ) -> Result<String, Error> {
-        self.stderr.wait_for_line(limit, matches).ok_or_else(|| self.not_said(wanted, limit))
+        self.stderr
+            .wait_for_line(limit, Lines::Whole, matches)
+            .ok_or_else(|| self.not_said(wanted, limit))
+    }
+
+    /// Like [`Running::wait_for`], but a line that is not ended yet counts too: for counters that
+    /// write over themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSaid`] when it ended, or the limit passed, before.
+    pub fn wait_for_counter(
+        &mut self,
+        wanted: &str,
+        limit: Duration,
+        matches: impl FnMut(&str) -> bool,
+    ) -> Result<String, Error> {
+        self.stderr
+            .wait_for_line(limit, Lines::AndUnfinished, matches)
+            .ok_or_else(|| self.not_said(wanted, limit))
     }
 
     /// Like [`Running::wait_for_line`], on its standard output.
@@ -307,7 +326,7 @@ impl Running {
     /// [`Error::NotSaid`] when it ended, or the limit passed, before.
     pub fn wait_for_stdout(&mut self, wanted: &str, limit: Duration) -> Result<String, Error> {
         self.stdout
-            .wait_for_line(limit, |line| line.contains(wanted))
+            .wait_for_line(limit, Lines::Whole, |line| line.contains(wanted))
             .ok_or_else(|| self.not_said(wanted, limit))
     }
 
@@ -482,6 +501,13 @@ impl Finished {
     }
 }
 
+/// Which lines are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    Whole,
+    AndUnfinished,
+}
+
 /// One output of a program, filled by a thread of its own.
 #[derive(Debug, Default)]
 struct Output {
@@ -528,6 +554,7 @@ impl Output {
     fn wait_for_line(
         &self,
         limit: Duration,
+        whole: Lines,
         mut matches: impl FnMut(&str) -> bool,
     ) -> Option<String> {
         let ends = Instant::now() + limit;
@@ -544,10 +571,15 @@ impl Output {
                 seen += length + 1;
             }
             let left = ends.saturating_duration_since(Instant::now());
-            if kept.ended || left.is_zero() {
+            if kept.ended || left.is_zero() || whole == Lines::AndUnfinished {
                 // dumpcap and others end their last words without a newline.
                 let rest = String::from_utf8_lossy(&kept.bytes[seen..]);
-                return matches(&rest).then(|| rest.into_owned());
+                if matches(&rest) {
+                    return Some(rest.into_owned());
+                }
+                if kept.ended || left.is_zero() {
+                    return None;
+                }
             }
             kept = self.changed.wait_timeout(kept, left).unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -145,7 +145,8 @@ impl Reference {
                     counts.and_then(first_number).is_some_and(|taken| taken >= captured)
                         && line.contains("Packets: ")
                 };
-                self.running.wait_for(&wanted, limit, reached).map(drop)
+                // Each count stands behind a carriage return, with nothing after it.
+                self.running.wait_for_counter(&wanted, limit, reached).map(drop)
             }
         }
     }

@@ -67,11 +67,12 @@ fn the_zoo_gives_no_reader_a_reason_to_warn() {
     judge::all(&file, true).unwrap();
     let info = judge::capinfos(&file).unwrap();
     assert_eq!(info["Number of packets"], zoo.len().to_string());
-    // With every checksum verified, no frame is bad: the generator's sums are right.
-    let verify = ["ip.check_checksum", "udp.check_checksum", "tcp.check_checksum"]
-        .map(|preference| format!("-o{preference}:TRUE"));
+    // With every checksum verified, none is bad and nothing is malformed.
+    let bad = "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0 || \
+               tcp.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0";
+    let verify = ["ip", "udp", "tcp"].map(|protocol| format!("-o{protocol}.check_checksum:TRUE"));
     let mut options: Vec<&str> = verify.iter().map(String::as_str).collect();
-    options.extend(["-Y", "_ws.expert || !frame"]);
+    options.extend(["-2", "-Y", bad]);
     assert_eq!(judge::tshark(&file, &options).unwrap(), NONE);
     let statuses = judge::tshark_fields(
         &file,

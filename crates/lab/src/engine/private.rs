@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
 
 use crate::{Engine, Error, Namespace, Net, Program, Running, name};
 
@@ -139,7 +142,21 @@ impl PrivateEngine {
     pub fn kill(&mut self) {
         if let Some(dockerd) = self.dockerd.take() {
             dockerd.kill();
+            self.forget_containerd();
         }
+    }
+
+    /// containerd dies with its dockerd. As long as nobody has collected it the next dockerd
+    /// takes its pid for a living one's, and waits for a socket that never answers.
+    fn forget_containerd(&self) {
+        let file = self.directory.join("exec/containerd/containerd.pid");
+        let pid = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
+        let pidfd = pid.and_then(Pid::from_raw).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        if let Some(Ok(pidfd)) = pidfd {
+            let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+            let _ = poll(&mut ended, Timespec::try_from(STOP).ok().as_ref());
+        }
+        let _ = fs::remove_file(&file);
     }
 
     /// Asks dockerd to stop and waits for its end.

@@ -38,7 +38,6 @@ fn build() -> Result<PathBuf, Error> {
     // A directory of its own: cargo may hold the lock of the outer one while it runs tests.
     let directory = target_directory(manifest).join("lab");
     fs::create_dir_all(&directory).map_err(Error::file(&directory))?;
-    // Cargo's own variables of the outer build would make the inner one rebuild.
     Program::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--quiet", "--release"])
         .args(["--package", "whaletap-lab", "--bin", "whaletap-traffic", "--target", &target])
@@ -46,6 +45,10 @@ fn build() -> Result<PathBuf, Error> {
         .arg(&directory)
         .current_dir(manifest)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        // It is built on the spot and copied into an image: quick and small.
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "none")
+        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("CARGO_BUILD_TARGET")
         .limit(BUILD)

@@ -30,7 +30,8 @@ pub(super) fn sink(mut options: Options) -> Result<Report, Error> {
     let listener = TcpListener::bind(listen).map_err(Error::call("bind", listen.to_string()))?;
     report::say(&format!("listening on {listen}"));
     let mut buffer = vec![0; CHUNK];
-    while let Some(mut stream) = accept(&listener, &pace)? {
+    while pace.due(1).is_some() {
+        let Some(mut stream) = accept(&listener, &pace)? else { break };
         stream
             .set_read_timeout(Some(LOOK))
             .map_err(Error::call("setsockopt(SO_RCVTIMEO)", listen.to_string()))?;
