@@ -126,7 +126,7 @@ fn the_number_for_no_change_is_no_user() {
 fn an_opener_keeps_what_it_needs_and_knows_what_it_lacks() {
     must_be_root();
     alone("an_opener_keeps_what_it_needs_and_knows_what_it_lacks", || {
-        let needed = [Capability::SysAdmin, Capability::NetRaw];
+        let needed = [Capability::SYS_ADMIN, Capability::NET_RAW];
         let kept = keep_capabilities(&needed).unwrap();
         assert_eq!(kept, CapabilitySet::from(needed.as_slice()));
         no_new_privs().unwrap();
@@ -137,7 +137,7 @@ fn an_opener_keeps_what_it_needs_and_knows_what_it_lacks() {
         let error = verify_unprivileged().unwrap_err().to_string();
         assert!(error.contains("effective CAP_NET_RAW, CAP_SYS_ADMIN"), "{error}");
         // Less and less, never more.
-        let kept = keep_capabilities(&[Capability::NetRaw, Capability::NetAdmin]).unwrap();
+        let kept = keep_capabilities(&[Capability::NET_RAW, Capability::NET_ADMIN]).unwrap();
         assert_eq!(kept.to_string(), "CAP_NET_RAW");
         let missing = effective().unwrap().missing(&needed);
         assert_eq!(missing.to_string(), "CAP_SYS_ADMIN");
@@ -245,7 +245,10 @@ fn landlock_says_what_it_did_not_do() {
         for mode in [Mode::Auto, Mode::Strict] {
             match restrict(&rules, mode).unwrap_err() {
                 Error::Path { path, source, .. } => {
-                    assert_eq!((path, source.kind()), (nowhere.clone(), std::io::ErrorKind::NotFound));
+                    assert_eq!(
+                        (path, source.kind()),
+                        (nowhere.clone(), std::io::ErrorKind::NotFound)
+                    );
                 }
                 other => panic!("{other}"),
             }

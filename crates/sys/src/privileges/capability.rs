@@ -2,27 +2,30 @@ use std::fmt;
 
 use rustix::thread::CapabilitySet as Bits;
 
-/// The capabilities in the order of their numbers, each with its name.
-macro_rules! capabilities {
-    ($($variant:ident = $name:literal,)*) => {
-        /// One of the rights that root's power is divided into: `capabilities(7)`, numbered as in
-        /// `linux/capability.h`.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
-        #[non_exhaustive]
-        pub enum Capability {
-            $(#[doc = concat!("`", $name, "`")] $variant,)*
-        }
+/// One of the rights that root's power is divided into: `capabilities(7)`, numbered as in
+/// `linux/capability.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Capability(u8);
 
+/// A constant for each capability, and the list of them.
+macro_rules! capabilities {
+    ($($name:ident = $number:literal,)*) => {
         impl Capability {
+            $(
+                #[doc = concat!("`CAP_", stringify!($name), "`")]
+                pub const $name: Self = Self($number);
+            )*
+
             /// All that are known here, by number.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// Its name in the manual: `CAP_NET_RAW`.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
-                    $(Self::$variant => $name,)*
+                    $(Self::$name => concat!("CAP_", stringify!($name)),)*
+                    // The number is private, and only the constants above exist.
+                    Self(_) => "CAP_?",
                 }
             }
         }
@@ -30,52 +33,52 @@ macro_rules! capabilities {
 }
 
 capabilities! {
-    Chown = "CAP_CHOWN",
-    DacOverride = "CAP_DAC_OVERRIDE",
-    DacReadSearch = "CAP_DAC_READ_SEARCH",
-    Fowner = "CAP_FOWNER",
-    Fsetid = "CAP_FSETID",
-    Kill = "CAP_KILL",
-    Setgid = "CAP_SETGID",
-    Setuid = "CAP_SETUID",
-    Setpcap = "CAP_SETPCAP",
-    LinuxImmutable = "CAP_LINUX_IMMUTABLE",
-    NetBindService = "CAP_NET_BIND_SERVICE",
-    NetBroadcast = "CAP_NET_BROADCAST",
-    NetAdmin = "CAP_NET_ADMIN",
-    NetRaw = "CAP_NET_RAW",
-    IpcLock = "CAP_IPC_LOCK",
-    IpcOwner = "CAP_IPC_OWNER",
-    SysModule = "CAP_SYS_MODULE",
-    SysRawio = "CAP_SYS_RAWIO",
-    SysChroot = "CAP_SYS_CHROOT",
-    SysPtrace = "CAP_SYS_PTRACE",
-    SysPacct = "CAP_SYS_PACCT",
-    SysAdmin = "CAP_SYS_ADMIN",
-    SysBoot = "CAP_SYS_BOOT",
-    SysNice = "CAP_SYS_NICE",
-    SysResource = "CAP_SYS_RESOURCE",
-    SysTime = "CAP_SYS_TIME",
-    SysTtyConfig = "CAP_SYS_TTY_CONFIG",
-    Mknod = "CAP_MKNOD",
-    Lease = "CAP_LEASE",
-    AuditWrite = "CAP_AUDIT_WRITE",
-    AuditControl = "CAP_AUDIT_CONTROL",
-    Setfcap = "CAP_SETFCAP",
-    MacOverride = "CAP_MAC_OVERRIDE",
-    MacAdmin = "CAP_MAC_ADMIN",
-    Syslog = "CAP_SYSLOG",
-    WakeAlarm = "CAP_WAKE_ALARM",
-    BlockSuspend = "CAP_BLOCK_SUSPEND",
-    AuditRead = "CAP_AUDIT_READ",
-    Perfmon = "CAP_PERFMON",
-    Bpf = "CAP_BPF",
-    CheckpointRestore = "CAP_CHECKPOINT_RESTORE",
+    CHOWN = 0,
+    DAC_OVERRIDE = 1,
+    DAC_READ_SEARCH = 2,
+    FOWNER = 3,
+    FSETID = 4,
+    KILL = 5,
+    SETGID = 6,
+    SETUID = 7,
+    SETPCAP = 8,
+    LINUX_IMMUTABLE = 9,
+    NET_BIND_SERVICE = 10,
+    NET_BROADCAST = 11,
+    NET_ADMIN = 12,
+    NET_RAW = 13,
+    IPC_LOCK = 14,
+    IPC_OWNER = 15,
+    SYS_MODULE = 16,
+    SYS_RAWIO = 17,
+    SYS_CHROOT = 18,
+    SYS_PTRACE = 19,
+    SYS_PACCT = 20,
+    SYS_ADMIN = 21,
+    SYS_BOOT = 22,
+    SYS_NICE = 23,
+    SYS_RESOURCE = 24,
+    SYS_TIME = 25,
+    SYS_TTY_CONFIG = 26,
+    MKNOD = 27,
+    LEASE = 28,
+    AUDIT_WRITE = 29,
+    AUDIT_CONTROL = 30,
+    SETFCAP = 31,
+    MAC_OVERRIDE = 32,
+    MAC_ADMIN = 33,
+    SYSLOG = 34,
+    WAKE_ALARM = 35,
+    BLOCK_SUSPEND = 36,
+    AUDIT_READ = 37,
+    PERFMON = 38,
+    BPF = 39,
+    CHECKPOINT_RESTORE = 40,
 }
 
 impl Capability {
     const fn bit(self) -> u64 {
-        1 << self as u8
+        1 << self.0
     }
 }
 
@@ -124,7 +127,10 @@ impl CapabilitySet {
 
     /// Its members one by one, as rustix takes them: also those that a newer kernel has.
     pub(super) fn singles(self) -> impl Iterator<Item = Bits> {
-        (0..u64::BITS).map(move |number| self.0 & (1 << number)).filter(|bit| *bit != 0).map(Bits::from_bits_retain)
+        (0..u64::BITS)
+            .map(move |number| self.0 & (1 << number))
+            .filter(|bit| *bit != 0)
+            .map(Bits::from_bits_retain)
     }
 
     /// Reads the hexadecimal form of /proc/PID/status.
@@ -184,15 +190,15 @@ mod tests {
             let set = CapabilitySet::from_bits(bits);
             assert_eq!(set.to_string(), format!("CAP_{bits_name}"));
         }
-        assert_eq!(Bits::CHECKPOINT_RESTORE.bits(), Capability::CheckpointRestore.bit());
+        assert_eq!(Bits::CHECKPOINT_RESTORE.bits(), Capability::CHECKPOINT_RESTORE.bit());
         assert_eq!(Capability::ALL.len(), 41);
     }
 
     #[test]
     fn a_set_names_what_is_missing() {
         let set = CapabilitySet::from_hexadecimal("0000000000002000").unwrap();
-        assert!(set.contains(Capability::NetRaw));
-        let missing = set.missing(&[Capability::SysAdmin, Capability::NetRaw, Capability::Kill]);
+        assert!(set.contains(Capability::NET_RAW));
+        let missing = set.missing(&[Capability::SYS_ADMIN, Capability::NET_RAW, Capability::KILL]);
         assert_eq!(missing.to_string(), "CAP_KILL, CAP_SYS_ADMIN");
         assert_eq!(CapabilitySet::EMPTY.to_string(), "none");
         let newer = CapabilitySet::from_hexadecimal("8000000000002000").unwrap();

@@ -204,7 +204,7 @@ fn secure_bits() -> CapabilitiesSecureBits {
 /// Bounds what can come back to `keep`, where `CAP_SETPCAP` allows it. Where it does not, nothing
 /// is lost: `no_new_privs` alone already keeps exec from giving anything.
 fn limit(keep: CapabilitySet) -> Result<(), Error> {
-    if !effective()?.contains(Capability::Setpcap) {
+    if !effective()?.contains(Capability::SETPCAP) {
         return Ok(());
     }
     for capability in keep.complement().singles() {
@@ -241,9 +241,8 @@ mod tests {
         assert!(matches!(give_up(None), Err(Error::StillPrivileged { .. })));
         assert!(matches!(become_user(1, 1, &[]), Err(Error::StillPrivileged { .. })));
         let here = u32::try_from(rustix::thread::gettid().as_raw_pid()).unwrap();
-        let find = |all: &[ThreadRights]| {
-            all.iter().find(|rights| rights.tid == here).cloned().unwrap()
-        };
+        let find =
+            |all: &[ThreadRights]| all.iter().find(|rights| rights.tid == here).cloned().unwrap();
         assert_eq!(find(&before), find(&thread_rights().unwrap()));
     }
 }

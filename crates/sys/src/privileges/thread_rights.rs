@@ -143,8 +143,8 @@ mod tests {
         let rights = ThreadRights::parse(7, STATUS).unwrap();
         assert_eq!((rights.tid, rights.uids, rights.gids), (7, [1000, 1001, 1002, 1003], [100; 4]));
         assert_eq!(rights.groups, [4, 27]);
-        assert!(rights.permitted.contains(Capability::NetRaw));
-        assert!(rights.bounding.contains(Capability::SysAdmin));
+        assert!(rights.permitted.contains(Capability::NET_RAW));
+        assert!(rights.bounding.contains(Capability::SYS_ADMIN));
         assert_eq!(rights.held().as_deref(), Some("permitted CAP_NET_RAW"));
     }
 
