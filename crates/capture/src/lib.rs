@@ -1,1 +1,41 @@
-//! From packet rings to ordered frames to files: merging, encoding, rotation, limits, accounting.
+//! From packet rings to files: ordered, encoded, rotated, limited, and accounted for to the frame.
+//!
+//! ```text
+//!  ring ─► lane ─┐                                              ┌─► file series
+//!  ring ─► lane ─┼─► merge ─► encode into 1 MiB chunks ─► writer ┼─► pipe
+//!  ring ─► lane ─┘   (reader thread)                    (thread) └─► …
+//! ```
+//!
+//! A [`Pipeline`] is two plain threads. The reader owns the rings and everything that is decided
+//! about frames; the writer owns the files and is the only one that can be made to wait by a disk.
+//! Between them is a bounded [memory budget](Config::memory). Above is whoever resolves names: it
+//! attaches and detaches captures, and hears [`Event`]s.
+//!
+//! The crate knows nothing of Docker, of flags or of a terminal.
+
+mod attachment;
+mod budget;
+mod clock;
+mod config;
+mod desk;
+mod encode;
+mod error;
+mod event;
+mod file_name;
+mod lane;
+mod merge;
+mod output;
+mod pipeline;
+mod reader;
+mod rotation;
+mod source;
+mod writer;
+
+pub use attachment::{Attachment, CaptureId, Identity};
+pub use budget::MIN_MEMORY;
+pub use config::{Config, Destination, Format, KeepFree, SectionText};
+pub use error::Error;
+pub use event::{Ending, Event, Limit, Report, Snapshot, SourceReport};
+pub use file_name::{FileName, Moment};
+pub use pipeline::Pipeline;
+pub use rotation::{Autostop, RingBuffer, Rotation, Series};

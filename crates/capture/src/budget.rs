@@ -1,0 +1,114 @@
+//! The memory that frames may occupy between their ring and a file.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use sys::poll::Waker;
+
+/// The least memory that a session works with, in bytes.
+pub const MIN_MEMORY: usize = 2 << 20;
+/// Size of an output chunk in bytes.
+pub(crate) const CHUNK: usize = 1 << 20;
+/// Size of an output chunk where many outputs share the budget, in bytes: room for the longest
+/// frame with its block.
+pub(crate) const SMALL_CHUNK: usize = 320 << 10;
+
+/// A bounded amount of memory: chunks that are being filled or written, and frames that wait
+/// outside of their ring.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    total: usize,
+    used: AtomicUsize,
+    chunk: usize,
+    /// Chunks that were written. The last one given back is the first taken: it is still in cache.
+    free: Mutex<Vec<Vec<u8>>>,
+    wanted: AtomicBool,
+    waker: Waker,
+}
+
+impl Budget {
+    /// A budget of `total` bytes for `outputs` outputs. `waker` is called when memory that was
+    /// wanted in vain comes free.
+    pub(crate) fn new(total: usize, outputs: usize, waker: Waker) -> Self {
+        let total = total.max(MIN_MEMORY);
+        let chunk = (total / (4 * outputs.max(1))).clamp(SMALL_CHUNK, CHUNK);
+        Self {
+            total,
+            used: AtomicUsize::new(0),
+            chunk,
+            free: Mutex::new(Vec::new()),
+            wanted: AtomicBool::new(false),
+            waker,
+        }
+    }
+
+    /// An empty chunk, if there is memory for one.
+    pub(crate) fn take_chunk(&self) -> Option<Vec<u8>> {
+        if let Some(chunk) = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Some(chunk);
+        }
+        if self.reserve(self.chunk) {
+            return Some(Vec::with_capacity(self.chunk));
+        }
+        self.wanted.store(true, Ordering::SeqCst);
+        // Between the two tries the last chunk may have come back without a call.
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// Gives a chunk back. One that is not of the budget's size was made outside of it.
+    pub(crate) fn give_back(&self, mut chunk: Vec<u8>) {
+        if chunk.capacity() != self.chunk {
+            return;
+        }
+        chunk.clear();
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
+        if self.wanted.swap(false, Ordering::SeqCst) {
+            self.waker.wake();
+        }
+    }
+
+    /// Takes `bytes` out of the budget for frames that wait outside of their ring: at most half of
+    /// it, so that there is always something left to write with.
+    pub(crate) fn reserve_waiting(&self, bytes: usize) -> bool {
+        self.used.load(Ordering::Relaxed) + bytes <= self.total / 2 && self.reserve(bytes)
+    }
+
+    /// Gives back what [`Budget::reserve_waiting`] took.
+    pub(crate) fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn reserve(&self, bytes: usize) -> bool {
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|sum| *sum <= self.total)
+            })
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_ends_and_comes_back() {
+        let budget = Budget::new(4 << 20, 1, Waker::new().unwrap());
+        let mut chunks: Vec<_> = std::iter::from_fn(|| budget.take_chunk()).collect();
+        assert_eq!(chunks.len(), 4);
+        budget.give_back(chunks.pop().unwrap());
+        assert!(budget.take_chunk().is_some());
+        assert!(budget.take_chunk().is_none());
+    }
+
+    #[test]
+    fn waiting_frames_take_no_more_than_half() {
+        let budget = Budget::new(4 << 20, 1, Waker::new().unwrap());
+        assert!(budget.reserve_waiting(2 << 20));
+        assert!(!budget.reserve_waiting(1));
+        budget.release(2 << 20);
+        assert!(budget.reserve_waiting(1));
+    }
+}

@@ -1,0 +1,47 @@
+//! The clock that the kernel stamps frames with, and its steps.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The kernel's clock for packets: nanoseconds since 1970.
+#[must_use]
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    nanoseconds(since)
+}
+
+/// A duration in nanoseconds; 584 years at the most.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Notices when somebody sets the clock.
+#[derive(Debug)]
+pub(crate) struct StepWatch {
+    wall: u64,
+    steady: Instant,
+}
+
+/// What slewing cannot explain, in nanoseconds.
+const TOLERANCE: u64 = 2_000_000;
+/// The fastest that a clock is slewed, in parts per thousand, rounded up.
+const SLEW_PER_MILLE: u64 = 1;
+
+impl StepWatch {
+    pub(crate) fn new() -> Self {
+        Self { wall: now(), steady: Instant::now() }
+    }
+
+    /// By how many nanoseconds the clock was set since the last call, if it was.
+    pub(crate) fn check(&mut self) -> Option<i64> {
+        let (wall, steady) = (now(), Instant::now());
+        let passed = nanoseconds(steady - self.steady);
+        let expected = self.wall.saturating_add(passed);
+        (self.wall, self.steady) = (wall, steady);
+        let off = wall.abs_diff(expected);
+        if off <= TOLERANCE + passed / 1000 * SLEW_PER_MILLE {
+            return None;
+        }
+        let off = i64::try_from(off).unwrap_or(i64::MAX);
+        Some(if wall < expected { -off } else { off })
+    }
+}

@@ -1,0 +1,97 @@
+use std::{fs::File, sync::Arc, time::Duration};
+
+use filter::Plan;
+use model::LinkType;
+
+use crate::{Autostop, FileName, Rotation};
+
+/// What a session captures into, and how.
+#[derive(Debug)]
+pub struct Config {
+    /// The expression, composed.
+    pub plan: Arc<Plan>,
+    /// The expression's text, for the interfaces' descriptions; empty for none.
+    pub expression: String,
+    /// Where frames go.
+    pub destination: Destination,
+    /// In which format.
+    pub format: Format,
+    /// A second stream of everything, for a program that prints it: always pcapng.
+    pub print: Option<File>,
+    /// When a file ends and the next one begins.
+    pub rotation: Rotation,
+    /// When the capture ends.
+    pub autostop: Autostop,
+    /// Write all frames with this link type: only [`LinkType::LINUX_SLL2`] can be.
+    pub link_type: Option<LinkType>,
+    /// Bytes that frames may occupy between their ring and a file.
+    pub memory: usize,
+    /// Room that is left on the file system.
+    pub keep_free: KeepFree,
+    /// Write each frame as soon as it is in order, instead of in chunks.
+    pub packet_buffered: bool,
+    /// What the section header says.
+    pub section: SectionText,
+}
+
+/// Where frames go.
+#[derive(Debug)]
+pub enum Destination {
+    /// Into files under this name, one series of them for all captures or one for each.
+    Files {
+        /// The name.
+        name: FileName,
+        /// A series for each capture.
+        split: bool,
+    },
+    /// Into something that is open: a pipe, a FIFO, a device.
+    Stream(File),
+}
+
+/// Format of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// pcapng, with everything.
+    Pcapng,
+    /// Classic pcap with nanoseconds: one link type, and no names or statistics.
+    Pcap,
+}
+
+/// Room that is left on the file system: the capture ends before it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepFree {
+    /// Percent of the file system's size.
+    Percent(u8),
+    /// Bytes.
+    Bytes(u64),
+}
+
+impl KeepFree {
+    /// In bytes, on a file system of `total` bytes.
+    #[must_use]
+    pub fn bytes(self, total: u64) -> u64 {
+        match self {
+            Self::Percent(percent) => total / 100 * u64::from(percent),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+/// What the section header of a file says of its origin.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SectionText {
+    /// The processor.
+    pub hardware: String,
+    /// The operating system and its version.
+    pub os: String,
+    /// This program and its version.
+    pub application: String,
+    /// What was asked for.
+    pub comment: String,
+}
+
+/// How far the frames of one ring can be out of order: two processors that write into a ring
+/// overtake each other by some 60 µs.
+pub(crate) const SORT_WINDOW: Duration = Duration::from_millis(1);
+/// How long a chunk waits to become full.
+pub(crate) const FLUSH_AFTER: Duration = Duration::from_millis(100);

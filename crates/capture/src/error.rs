@@ -1,0 +1,58 @@
+use std::{io, path::PathBuf};
+
+use model::LinkType;
+
+/// Why a capture could not begin, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] sys::Error),
+    /// A file could not be opened.
+    #[error("cannot create {path}: {source}", path = path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write {path}: {source}", path = path.display())]
+    Write {
+        /// The file, or what was written to.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread: {source}")]
+    Thread {
+        /// Why.
+        source: io::Error,
+    },
+    /// The format has one link type for all, and interfaces differ.
+    #[error("{interface} has link type {other}, and the file, being pcap, has {first} for all")]
+    LinkTypesDiffer {
+        /// The interface that does not fit, under its full name.
+        interface: String,
+        /// Its link type.
+        other: LinkType,
+        /// The file's.
+        first: LinkType,
+    },
+    /// One of the threads ended in a panic.
+    #[error("the {thread} thread ended in a panic")]
+    Panicked {
+        /// Which.
+        thread: &'static str,
+    },
+    /// A name for files cannot be used.
+    #[error("file name `{name}`: {why}")]
+    FileName {
+        /// As it was written.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}

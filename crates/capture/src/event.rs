@@ -1,0 +1,114 @@
+use std::path::PathBuf;
+
+use model::{NetnsId, Stats};
+
+use crate::{CaptureId, Error};
+
+/// What a pipeline tells while it runs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A file is complete: its series goes on with another, or has ended.
+    FileDone {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A capture has ended, and everything of it is on its way to the file.
+    Detached(SourceReport),
+    /// The pipeline ends by itself.
+    Ending(Ending),
+    /// Somebody set the clock by so many nanoseconds, so that timestamps jump there.
+    ClockStepped {
+        /// Forward when positive.
+        nanoseconds: i64,
+    },
+}
+
+/// Why a pipeline ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Ending {
+    /// It was asked to.
+    Stopped,
+    /// A limit was reached.
+    Limit(Limit),
+    /// The reader of a pipe went away.
+    PipeClosed,
+    /// The file system is about to be full.
+    NoRoom {
+        /// The file that was being written.
+        path: PathBuf,
+        /// Bytes that were left.
+        free: u64,
+        /// Bytes that have to be.
+        keep: u64,
+    },
+    /// Something broke.
+    Failed(Error),
+}
+
+/// A limit that the user set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// So many packets.
+    Packets(u64),
+    /// So many files.
+    Files(u32),
+    /// So many bytes of file.
+    Bytes(u64),
+    /// So much time.
+    Duration,
+}
+
+/// What became of a capture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceReport {
+    /// Its number.
+    pub id: CaptureId,
+    /// Its name, as last told.
+    pub name: String,
+    /// The namespace.
+    pub netns: NetnsId,
+    /// The counts.
+    pub stats: Stats,
+    /// Captured bytes.
+    pub bytes: u64,
+    /// It has ended.
+    pub ended: bool,
+}
+
+/// Where a pipeline stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// All captures, ended ones too.
+    pub sources: Vec<SourceReport>,
+    /// Packets in files or on their way there.
+    pub packets: u64,
+    /// Bytes in files or on their way there.
+    pub bytes: u64,
+    /// The file that was opened last.
+    pub file: Option<PathBuf>,
+    /// How many files there were.
+    pub files: u32,
+}
+
+impl Snapshot {
+    /// The counts of all captures together.
+    #[must_use]
+    pub fn total(&self) -> Stats {
+        let mut total = Stats::default();
+        for source in &self.sources {
+            total += source.stats;
+        }
+        total
+    }
+}
+
+/// How a pipeline ended.
+#[derive(Debug)]
+pub struct Report {
+    /// The last state.
+    pub last: Snapshot,
+    /// Why it ended.
+    pub ending: Ending,
+}

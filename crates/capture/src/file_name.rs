@@ -1,0 +1,188 @@
+//! Names of files: what the user wrote, with time, host and target filled in.
+
+use std::path::{Path, PathBuf};
+
+use jiff::{Timestamp, ZonedDateTime, fmt::strtime, tz::TimeZone};
+
+use crate::Error;
+
+/// The longest name of a target in a file name, in bytes.
+const MAX_TARGET: usize = 128;
+
+/// A file name as it was written: `strftime(3)` conversions, `{host}` and `{target}` are filled in
+/// when a file is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileName {
+    text: String,
+    host: String,
+}
+
+/// A time in the zone of this machine.
+#[derive(Debug, Clone)]
+pub struct Moment(ZonedDateTime);
+
+impl Moment {
+    /// The moment of a packet's timestamp, in nanoseconds since 1970.
+    #[must_use]
+    pub fn of(timestamp: u64) -> Self {
+        let timestamp = i64::try_from(timestamp).unwrap_or(i64::MAX);
+        let timestamp =
+            Timestamp::from_nanosecond(timestamp.into()).unwrap_or(Timestamp::UNIX_EPOCH);
+        Self(timestamp.to_zoned_datetime(TimeZone::system()))
+    }
+
+    fn format(&self, format: &str) -> Option<String> {
+        strtime::format(format, &self.0).ok()
+    }
+}
+
+impl FileName {
+    /// A name, on a host of this name.
+    ///
+    /// # Errors
+    /// [`Error::FileName`] when it is empty, ends in a slash or has a zero byte.
+    pub fn new(text: &str, host: &str) -> Result<Self, Error> {
+        let wrong = |why| Error::FileName { name: text.to_owned(), why };
+        if text.is_empty() {
+            return Err(wrong("it is empty"));
+        }
+        if text.ends_with('/') {
+            return Err(wrong("it names a directory"));
+        }
+        if text.contains('\0') {
+            return Err(wrong("it has a zero byte"));
+        }
+        Ok(Self { text: text.to_owned(), host: safe(host) })
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The directory in which files will be, as far as it does not depend on time.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        let fixed = self.text.find(['%', '{']).map_or(&*self.text, |at| &self.text[..at]);
+        match fixed.rfind('/') {
+            Some(0) => Path::new("/"),
+            Some(slash) => Path::new(&self.text[..slash]),
+            None => Path::new("."),
+        }
+    }
+
+    /// The name for a file that is opened at `moment`. A target is put before the suffix where the
+    /// name does not say where it goes.
+    #[must_use]
+    pub fn render(&self, moment: &Moment, target: Option<&str>) -> String {
+        // Text that is no format is taken as it stands, as tcpdump takes every name without -G.
+        let mut name = moment.format(&self.text).unwrap_or_else(|| self.text.clone());
+        name = name.replace("{host}", &self.host);
+        match target.map(safe) {
+            Some(target) if name.contains("{target}") => name.replace("{target}", &target),
+            Some(target) => before_suffix(&name, &format!("-{target}")),
+            None => name.replace("{target}", "all"),
+        }
+    }
+}
+
+/// `text` between a name and its suffix: `a.pcapng` and `-x` make `a-x.pcapng`.
+pub(crate) fn before_suffix(name: &str, text: &str) -> String {
+    let base = name.rfind('/').map_or(0, |slash| slash + 1);
+    match name[base..].rfind('.') {
+        Some(dot) if dot > 0 => {
+            let (stem, suffix) = name.split_at(base + dot);
+            format!("{stem}{text}{suffix}")
+        }
+        _ => format!("{name}{text}"),
+    }
+}
+
+/// dumpcap's name for a file of a ring: `out_00001_20240714120117.pcapng`.
+pub(crate) fn numbered(name: &str, number: u32, moment: &Moment) -> String {
+    let time = moment.format("%Y%m%d%H%M%S").unwrap_or_default();
+    before_suffix(name, &format!("_{number:05}_{time}"))
+}
+
+/// tcpdump's name for the file of this number: the number stands behind everything, in `width`
+/// digits; the first has none where there is no width.
+pub(crate) fn counted(name: &str, number: u32, width: usize) -> String {
+    if number == 0 && width == 0 { name.to_owned() } else { format!("{name}{number:0width$}") }
+}
+
+/// A name from outside as a part of a file name: no slash, no leading dot, nothing that a shell or
+/// a terminal minds.
+fn safe(name: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
+    let mut safe: String =
+        name.chars().map(|c| if allowed(c) { c } else { '_' }).take(MAX_TARGET).collect();
+    if safe.is_empty() || safe.starts_with('.') {
+        safe.insert(0, '_');
+    }
+    safe
+}
+
+/// A name that is not among `used`: a counter goes before the suffix.
+pub(crate) fn unused(name: String, is_used: impl Fn(&Path) -> bool) -> PathBuf {
+    let mut path = PathBuf::from(&name);
+    let mut counter = 1_u32;
+    while is_used(&path) {
+        path = PathBuf::from(before_suffix(&name, &format!("-{counter}")));
+        counter = counter.saturating_add(1);
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment() -> Moment {
+        let timestamp = Timestamp::from_second(1_720_958_477).unwrap();
+        Moment(timestamp.to_zoned_datetime(TimeZone::UTC))
+    }
+
+    fn render(text: &str, target: Option<&str>) -> String {
+        FileName::new(text, "node.1").unwrap().render(&moment(), target)
+    }
+
+    #[test]
+    fn names_are_filled_in() {
+        assert_eq!(
+            render("{host}-%Y-%m-%d_%H-%M-%S.pcapng", None),
+            "node.1-2024-07-14_12-01-17.pcapng"
+        );
+        assert_eq!(render("/tmp/a.pcapng", Some("web")), "/tmp/a-web.pcapng");
+        assert_eq!(render("/tmp.d/a", Some("web")), "/tmp.d/a-web");
+        assert_eq!(render("{target}/x.pcap", Some("../../etc")), "_.._.._etc/x.pcap");
+        assert_eq!(render("100%", None), "100%");
+    }
+
+    #[test]
+    fn tcpdump_and_dumpcap_number_their_files_so() {
+        assert_eq!(counted("a.pcap", 0, 0), "a.pcap");
+        assert_eq!(counted("a.pcap", 1, 0), "a.pcap1");
+        assert_eq!(counted("a.pcap", 0, 2), "a.pcap00");
+        assert_eq!(counted("a.pcap", 11, 2), "a.pcap11");
+
+        assert_eq!(numbered("outfile.pcapng", 1, &moment()), "outfile_00001_20240714120117.pcapng");
+    }
+
+    #[test]
+    fn the_directory_does_not_depend_on_time() {
+        for (text, directory) in [
+            ("a.pcap", "."),
+            ("/a.pcap", "/"),
+            ("x/y/%Y/a.pcap", "x/y"),
+            ("x/{target}/a", "x"),
+            ("x%H", "."),
+        ] {
+            assert_eq!(
+                FileName::new(text, "h").unwrap().directory(),
+                Path::new(directory),
+                "{text}"
+            );
+        }
+    }
+}

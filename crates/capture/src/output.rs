@@ -1,0 +1,220 @@
+//! One output: the chunk that is being filled, and the file that it will be part of.
+
+use std::{path::PathBuf, time::Instant};
+
+use crossbeam_channel::Sender;
+use model::LinkType;
+use pcapng::{Flags, PacketBlock, PcapRecord, PlainPacketBlock};
+
+use crate::{
+    Format, Series,
+    budget::Budget,
+    encode::Shape,
+    writer::{Order, Tally},
+};
+
+/// Bytes of a packet's block beside the packet and its comments, rounded up.
+const BLOCK_OVERHEAD: usize = 128;
+
+/// Where encoded frames are put together.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Its number at the writer.
+    number: usize,
+    /// Its files; `None` for a stream.
+    pub(crate) series: Option<Series>,
+    pub(crate) format: Format,
+    chunk: Vec<u8>,
+    /// Since when the chunk has something in it.
+    pub(crate) chunk_since: Option<Instant>,
+    tally: Tally,
+    /// Interface blocks in the present file.
+    pub(crate) interfaces: u32,
+    /// Bytes in the present file.
+    pub(crate) file_bytes: u64,
+    /// Packets in the present file.
+    pub(crate) file_packets: u64,
+    /// Packets in all files.
+    pub(crate) packets: u64,
+    /// Bytes in all files.
+    pub(crate) bytes: u64,
+    /// Latest timestamp written.
+    pub(crate) latest: u64,
+    /// The one link type of a pcap file.
+    pub(crate) link_type: Option<LinkType>,
+    pub(crate) path: Option<PathBuf>,
+    /// Files opened.
+    pub(crate) files: u32,
+    /// Nothing has to be asked at each packet: no limit, and one file.
+    pub(crate) plain: bool,
+    /// Nothing that is written arrives any more.
+    pub(crate) broken: bool,
+    /// Its limit is reached: nothing is to be written any more.
+    pub(crate) complete: bool,
+}
+
+/// A frame with all that its block says.
+#[derive(Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) source: usize,
+    /// The interface block's number.
+    pub(crate) interface: u32,
+    pub(crate) timestamp: u64,
+    pub(crate) shape: &'a Shape<'a>,
+    pub(crate) flags: Flags,
+    pub(crate) lost: u64,
+    pub(crate) notes: &'a [String],
+}
+
+impl Output {
+    pub(crate) fn new(
+        number: usize,
+        series: Option<Series>,
+        format: Format,
+        limited: bool,
+    ) -> Self {
+        let plain = !limited && series.as_ref().is_none_or(Series::is_single);
+        Self {
+            plain,
+            number,
+            series,
+            format,
+            chunk: Vec::new(),
+            chunk_since: None,
+            tally: Tally::new(),
+            interfaces: 0,
+            file_bytes: 0,
+            file_packets: 0,
+            packets: 0,
+            bytes: 0,
+            latest: 0,
+            link_type: None,
+            path: None,
+            files: 0,
+            broken: false,
+            complete: false,
+        }
+    }
+
+    /// Whether a packet of `captured` bytes finds room now; takes another chunk where it takes
+    /// one.
+    #[inline]
+    pub(crate) fn has_room(
+        &mut self,
+        captured: usize,
+        notes: &[String],
+        budget: &Budget,
+        orders: &Sender<Order>,
+    ) -> bool {
+        let comments: usize = notes.iter().map(|note| note.len() + 8).sum();
+        let needed = captured + comments + BLOCK_OVERHEAD;
+        if self.chunk.capacity() - self.chunk.len() >= needed {
+            return true;
+        }
+        // The next chunk first: the one at hand stays until there is somewhere to go on.
+        let Some(next) = budget.take_chunk() else { return false };
+        self.send(next, orders);
+        true
+    }
+
+    /// Puts a packet into the chunk, which has room.
+    #[inline]
+    pub(crate) fn put(&mut self, record: &Record<'_>) {
+        let before = self.chunk.len();
+        match self.format {
+            Format::Pcap => PcapRecord {
+                timestamp: record.timestamp,
+                original_length: record.shape.original,
+                parts: record.shape.parts(),
+            }
+            .encode(&mut self.chunk),
+            Format::Pcapng => self.put_block(record),
+        }
+        self.grew(before);
+        self.file_packets += 1;
+        self.packets += 1;
+        match self.tally.iter_mut().find(|(source, _)| *source == record.source) {
+            Some((_, count)) => *count += 1,
+            None => self.tally.push((record.source, 1)),
+        }
+    }
+
+    #[inline]
+    fn put_block(&mut self, record: &Record<'_>) {
+        let Record { interface, timestamp, shape, flags, .. } = *record;
+        let original_length = shape.original;
+        match (shape.parts(), record.lost, record.notes) {
+            ([bytes], 0, []) => {
+                PlainPacketBlock { interface, timestamp, original_length, bytes, flags }
+                    .encode(&mut self.chunk);
+            }
+            (parts, lost, notes) => {
+                let comments: Vec<&str> = notes.iter().map(String::as_str).collect();
+                PacketBlock {
+                    interface,
+                    timestamp,
+                    original_length,
+                    parts,
+                    flags: Some(flags),
+                    dropcount: (lost > 0).then_some(lost),
+                    comments: &comments,
+                }
+                .encode(&mut self.chunk);
+            }
+        }
+    }
+
+    /// Puts blocks that are no packets behind everything so far. They are few, so where they find
+    /// no room they travel on their own, outside of the budget.
+    pub(crate) fn put_blocks(&mut self, bytes: Vec<u8>, orders: &Sender<Order>) {
+        if self.chunk.capacity() - self.chunk.len() >= bytes.len() {
+            let before = self.chunk.len();
+            self.chunk.extend_from_slice(&bytes);
+            self.grew(before);
+            return;
+        }
+        self.flush(orders);
+        self.file_bytes += bytes.len() as u64;
+        self.bytes += bytes.len() as u64;
+        let order = Order::Write { output: self.number, bytes, tally: Tally::new() };
+        // The writer goes on until we close the queue.
+        let _ = orders.send(order);
+    }
+
+    fn grew(&mut self, before: usize) {
+        let grown = (self.chunk.len() - before) as u64;
+        self.file_bytes += grown;
+        self.bytes += grown;
+        if before == 0 {
+            self.chunk_since = Some(Instant::now());
+        }
+    }
+
+    /// Sends what there is.
+    pub(crate) fn flush(&mut self, orders: &Sender<Order>) {
+        self.send(Vec::new(), orders);
+    }
+
+    fn send(&mut self, next: Vec<u8>, orders: &Sender<Order>) {
+        let bytes = std::mem::replace(&mut self.chunk, next);
+        self.chunk_since = None;
+        if bytes.capacity() > 0 {
+            let tally = std::mem::take(&mut self.tally);
+            let _ = orders.send(Order::Write { output: self.number, bytes, tally });
+        }
+    }
+
+    /// Its number at the writer.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Begins a file: what was counted for the last one is over.
+    pub(crate) fn begin_file(&mut self, path: Option<PathBuf>) {
+        self.interfaces = 0;
+        self.file_bytes = 0;
+        self.file_packets = 0;
+        self.files += 1;
+        self.path = path;
+    }
+}

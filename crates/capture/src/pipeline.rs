@@ -1,0 +1,127 @@
+//! A running pipeline, seen from outside.
+
+use std::{
+    net::IpAddr,
+    thread::{self, JoinHandle},
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use sys::poll::Waker;
+
+use crate::{
+    Attachment, CaptureId, Config, Error, Event, Identity, Report, Snapshot,
+    reader::{Command, Reader},
+};
+
+/// Rings, files, and the two threads between them.
+#[derive(Debug)]
+pub struct Pipeline {
+    commands: Sender<Command>,
+    waker: Waker,
+    thread: Option<JoinHandle<Result<Report, Error>>>,
+}
+
+impl Pipeline {
+    /// Starts a pipeline with nothing attached. `outputs` is how many files it will write to at
+    /// once, as far as that is known. `listener` is woken for each event.
+    ///
+    /// # Errors
+    /// When the process has no descriptors or threads left. A file that cannot be created is
+    /// told as an event.
+    pub fn start(
+        config: Config,
+        outputs: usize,
+        listener: Waker,
+    ) -> Result<(Self, Receiver<Event>), Error> {
+        let (commands, inbox) = unbounded();
+        let (outbox, events) = unbounded();
+        let waker = Waker::new()?;
+        let reader = Reader::new(config, inbox, outbox, waker.clone(), listener.clone(), outputs)?;
+        let thread = thread::Builder::new()
+            .name("reader".to_owned())
+            .spawn(move || {
+                let report = reader.run();
+                listener.wake();
+                report
+            })
+            .map_err(|source| Error::Thread { source })?;
+        Ok((Self { commands, waker, thread: Some(thread) }, events))
+    }
+
+    /// Begins to capture a namespace; comes back when its interfaces are in the file.
+    ///
+    /// # Errors
+    /// When its rings cannot be mapped, or the pipeline has ended.
+    pub fn attach(&self, attachment: Attachment) -> Result<(), Error> {
+        let (answer, attached) = bounded(1);
+        self.tell(Command::Attach(Box::new(attachment), answer));
+        attached.recv().unwrap_or(Err(Error::Panicked { thread: "reader" }))
+    }
+
+    /// Lets a namespace go once what it has sent so far is out of its rings. An
+    /// [`Event::Detached`] follows when all of it is written.
+    pub fn detach(&self, id: CaptureId) {
+        self.tell(Command::Detach(id));
+    }
+
+    /// Calls a capture by another name from now on.
+    pub fn rename(&self, id: CaptureId, identity: Identity) {
+        self.tell(Command::Rename(id, identity));
+    }
+
+    /// Names for addresses, in place of those before.
+    pub fn set_names(&self, names: Vec<(IpAddr, String)>) {
+        self.tell(Command::Names(names));
+    }
+
+    /// Where everything stands; `None` when the pipeline has ended.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        let (answer, snapshot) = bounded(1);
+        self.tell(Command::Snapshot(answer));
+        snapshot.recv().ok()
+    }
+
+    /// Writes everything that has arrived so far.
+    pub fn flush(&self) {
+        self.tell(Command::Flush);
+    }
+
+    /// Ends: everything that has arrived so far is written first.
+    pub fn stop(&self) {
+        self.tell(Command::Stop);
+    }
+
+    /// Whether the pipeline has ended, by itself or because it was asked to.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// What the pipeline broke of.
+    pub fn join(mut self) -> Result<Report, Error> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(report)) => report,
+            Some(Err(_)) | None => Err(Error::Panicked { thread: "reader" }),
+        }
+    }
+
+    fn tell(&self, command: Command) {
+        // Who has ended hears nothing, and answers nothing.
+        let _ = self.commands.send(command);
+        self.waker.wake();
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.tell(Command::Stop);
+            // A panic was told by whoever joined; here there is nobody to tell.
+            let _ = thread.join();
+        }
+    }
+}

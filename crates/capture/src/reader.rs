@@ -1,0 +1,399 @@
+//! The reader thread: rings on one side, the desk on the other, and the order in between.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender};
+use sys::{
+    poll::{Poller, Trigger, Waker},
+    ring::Ring,
+};
+
+use crate::{
+    Attachment, CaptureId, Config, Ending, Error, Event, Identity, Report, Snapshot,
+    budget::Budget,
+    clock::{self, StepWatch},
+    config::FLUSH_AFTER,
+    desk::{Desk, Told},
+    lane::Lane,
+    merge::{Step, merge},
+    source::Source,
+    writer::Writer,
+};
+
+/// What the reader is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Attach(Box<Attachment>, Sender<Result<(), Error>>),
+    Detach(CaptureId),
+    Rename(CaptureId, Identity),
+    Names(Vec<(std::net::IpAddr, String)>),
+    Snapshot(Sender<Snapshot>),
+    Flush,
+    Stop,
+}
+
+/// How long the rest of a detached namespace may take to come, beyond the retire timeouts.
+const DRAIN_GRACE: Duration = Duration::from_millis(250);
+/// How often counters are read while frames come, so that they never come near their width.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// The shortest sleep while frames wait for their order.
+const MIN_SLEEP: Duration = Duration::from_millis(1);
+/// How soon a stalled output is tried again when nobody calls.
+const RETRY: Duration = Duration::from_millis(50);
+/// Epoll keys from here on are sources' netlink sockets; below, rings all have one.
+const KEY_WAKER: u64 = 0;
+const KEY_RING: u64 = 1;
+const KEY_SOURCE: u64 = 2;
+
+pub(crate) struct Reader {
+    lanes: Vec<Lane>,
+    desk: Desk,
+    budget: Arc<Budget>,
+    writer: Writer,
+    commands: Receiver<Command>,
+    waker: Waker,
+    poller: Poller,
+    heap: BinaryHeap<Reverse<(u64, usize)>>,
+    step_watch: StepWatch,
+    started: Instant,
+    duration: Option<Duration>,
+    packet_buffered: bool,
+    counted: Instant,
+    /// Frames wait because there is no chunk for them.
+    stalled: bool,
+    stopping: bool,
+    next_turn: Option<u64>,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        config: Config,
+        commands: Receiver<Command>,
+        events: Sender<Event>,
+        waker: Waker,
+        listener: Waker,
+        outputs: usize,
+    ) -> Result<Self, Error> {
+        let budget = Arc::new(Budget::new(config.memory, outputs, waker.clone()));
+        let writer = Writer::start(Arc::clone(&budget), config.keep_free, waker.clone())?;
+        let poller = Poller::new()?;
+        poller.add(&waker, KEY_WAKER, Trigger::Level)?;
+        let (duration, packet_buffered) = (config.autostop.duration, config.packet_buffered);
+        let desk = Desk::new(
+            config,
+            Arc::clone(&budget),
+            writer.orders.clone(),
+            Told { events, listener },
+        );
+        Ok(Self {
+            lanes: Vec::new(),
+            desk,
+            budget,
+            writer,
+            commands,
+            waker,
+            poller,
+            heap: BinaryHeap::new(),
+            step_watch: StepWatch::new(),
+            started: Instant::now(),
+            duration,
+            packet_buffered,
+            counted: Instant::now(),
+            stalled: false,
+            stopping: false,
+            next_turn: None,
+        })
+    }
+
+    /// Runs until it is told to stop, a limit is reached, or something breaks.
+    pub(crate) fn run(mut self) -> Result<Report, Error> {
+        loop {
+            self.wait()?;
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command);
+            }
+            while let Ok(outcome) = self.writer.outcomes.try_recv() {
+                self.desk.hear(outcome);
+            }
+            let now = clock::now();
+            self.take_in(now);
+            self.emit(now);
+            self.next_turn = self.desk.turn_by_clock(now);
+            self.flush();
+            self.let_go(now);
+            if self.duration.is_some_and(|duration| self.started.elapsed() >= duration) {
+                self.desk.ending.get_or_insert(Ending::Limit(crate::Limit::Duration));
+            }
+            let is_over = match &self.desk.ending {
+                // Asked to stop, or out of time: everything that has arrived is still written.
+                Some(
+                    Ending::Stopped | Ending::NoRoom { .. } | Ending::Limit(crate::Limit::Duration),
+                ) => {
+                    self.stop();
+                    self.lanes.is_empty()
+                }
+                Some(_) => true,
+                None => false,
+            };
+            if is_over {
+                return self.finish();
+            }
+        }
+    }
+
+    fn wait(&mut self) -> Result<(), Error> {
+        let timeout = self.timeout();
+        for key in self.poller.wait(timeout)? {
+            if key == KEY_WAKER {
+                self.waker.reset();
+                continue;
+            }
+            // Rings are all looked at in any case.
+            let Some(source) = key.checked_sub(KEY_SOURCE) else { continue };
+            let Ok(source) = usize::try_from(source) else { continue };
+            let changes = self.desk.sources.get(source).and_then(Source::changes);
+            // A broken news socket is as good as news.
+            if changes.is_some_and(|changes| changes.changed().unwrap_or(true)) {
+                self.desk.look(source);
+            }
+        }
+        Ok(())
+    }
+
+    /// Until when nothing has to be done if nothing happens; `None`: for ever.
+    fn timeout(&self) -> Option<Duration> {
+        let now = clock::now();
+        let until = |moment: u64| Duration::from_nanos(moment.saturating_sub(now)).max(MIN_SLEEP);
+        let waiting = self.lanes.iter().filter_map(Lane::front).min().map(|front| {
+            if self.stalled {
+                return RETRY;
+            }
+            // Quiet rings settle by the clock alone; a busy one calls when it has more.
+            until(front + clock::nanoseconds(crate::config::SORT_WINDOW))
+                .min(Duration::from_millis(4))
+        });
+        let draining = self.desk.sources.iter().any(Source::is_draining).then_some(MIN_SLEEP);
+        let flush = self.desk.outputs.iter().filter_map(|output| output.chunk_since).min();
+        let flush = flush.map(|since| FLUSH_AFTER.saturating_sub(since.elapsed()).max(MIN_SLEEP));
+        let duration = self.duration.map(|all| all.saturating_sub(self.started.elapsed()));
+        let turn = self.next_turn.map(until);
+        [waiting, draining, flush, duration, turn].into_iter().flatten().min()
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Attach(attachment, answer) => {
+                // Whoever asked may have given up.
+                let _ = answer.send(self.attach(*attachment));
+            }
+            Command::Detach(id) => {
+                if let Some(source) = self.source_mut(id) {
+                    source.refuse();
+                }
+            }
+            Command::Rename(id, identity) => {
+                if let Some(source) = self.source_mut(id) {
+                    source.identity = identity;
+                }
+            }
+            Command::Names(names) => self.desk.set_names(names),
+            Command::Snapshot(answer) => {
+                self.count();
+                let _ = answer.send(self.desk.snapshot());
+            }
+            Command::Flush => {
+                self.emit(u64::MAX);
+                self.desk.flush();
+            }
+            Command::Stop => {
+                self.desk.ending.get_or_insert(Ending::Stopped);
+            }
+        }
+    }
+
+    fn source_mut(&mut self, id: CaptureId) -> Option<&mut Source> {
+        self.desk.sources.iter_mut().find(|source| source.id == id)
+    }
+
+    fn attach(&mut self, attachment: Attachment) -> Result<(), Error> {
+        let index = self.desk.sources.len();
+        let mut rings = Vec::new();
+        for socket in &attachment.sockets {
+            rings.push(Ring::map(socket, attachment.geometry)?);
+            self.poller.add(socket, KEY_RING, Trigger::Edge)?;
+        }
+        let outputs = self.desk.outputs_for(&attachment.identity.name);
+        let source = Source::new(attachment, clock::now(), outputs)?;
+        if let Some(changes) = source.changes() {
+            self.poller.add(changes, KEY_SOURCE + index as u64, Trigger::Level)?;
+        }
+        self.lanes.extend(rings.into_iter().map(|ring| Lane::new(ring, index)));
+        self.desk.add(source);
+        Ok(())
+    }
+
+    fn take_in(&mut self, now: u64) {
+        let sources = &mut self.desk.sources;
+        for lane in &mut self.lanes {
+            let source = &mut sources[lane.source];
+            let taken = lane.take_in(now, || source.count());
+            source.read += taken.frames;
+            source.stats.dropped_by_us += taken.unreadable;
+        }
+        if self.counted.elapsed() >= COUNT_EVERY {
+            self.count();
+        }
+    }
+
+    fn count(&mut self) {
+        for source in &mut self.desk.sources {
+            source.lost += source.count();
+        }
+        self.counted = Instant::now();
+    }
+
+    /// Writes every frame whose turn has come. A frame's turn comes when no earlier one can come
+    /// from any ring any more.
+    fn emit(&mut self, now: u64) {
+        if let Some(nanoseconds) = self.step_watch.check() {
+            // What was stamped before the step goes now: stamps from before and behind it have no
+            // order with each other.
+            self.desk.tell(Event::ClockStepped { nanoseconds });
+            self.emit_until(u64::MAX);
+            for output in &mut self.desk.outputs {
+                output.latest = 0;
+            }
+            for lane in &mut self.lanes {
+                lane.forget_time();
+            }
+        }
+        let settled = self.lanes.iter().map(|lane| lane.settled_until(now)).min();
+        self.emit_until(settled.unwrap_or(0));
+        if self.lanes.iter().any(Lane::is_pressed) {
+            self.relieve();
+        }
+    }
+
+    fn emit_until(&mut self, until: u64) {
+        let Self { lanes, desk, heap, budget, .. } = self;
+        let done = merge(lanes, until, heap, |lane| {
+            let source = lane.source;
+            let gone = lane.offer(budget, |frame, lost| desk.deliver(source, &frame, lost));
+            if gone { Step::Gone } else { Step::Wait }
+        });
+        self.stalled = !done;
+    }
+
+    /// A ring is more than half full of frames that wait. Make room: by copying them out, else by
+    /// letting them go before their time, else by dropping them.
+    fn relieve(&mut self) {
+        let budget = Arc::clone(&self.budget);
+        let mut pressing = None;
+        for lane in &mut self.lanes {
+            if lane.is_pressed() && !lane.relieve(&budget) {
+                pressing = pressing.max(lane.pressing_until());
+            }
+        }
+        let Some(until) = pressing else { return };
+        if !self.stalled {
+            self.emit_until(until);
+        }
+        if self.stalled {
+            for lane in &mut self.lanes {
+                if lane.is_pressed() {
+                    let shed = lane.shed(&budget);
+                    let source = &mut self.desk.sources[lane.source];
+                    source.stats.dropped_by_us += shed;
+                    source.lost += shed;
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let is_due = |since: Instant| self.packet_buffered || since.elapsed() >= FLUSH_AFTER;
+        if self.desk.outputs.iter().any(|output| output.chunk_since.is_some_and(is_due)) {
+            self.desk.flush();
+        }
+    }
+
+    /// Lets namespaces go that are drained, and ends their sources when their frames are written.
+    fn let_go(&mut self, now: u64) {
+        for index in 0..self.desk.sources.len() {
+            let source = &mut self.desk.sources[index];
+            if source.ended {
+                continue;
+            }
+            if source.is_draining() {
+                let retire = self.lanes.iter().filter(|lane| lane.source == index);
+                let retire = retire.map(Lane::retire).max().unwrap_or_default();
+                if !source.is_drained(2 * retire + DRAIN_GRACE) {
+                    continue;
+                }
+                for lane in self.lanes.iter_mut().filter(|lane| lane.source == index) {
+                    // What came between the last look and the last count.
+                    let taken = lane.take_in(now, || 0);
+                    source.read += taken.frames;
+                    source.stats.dropped_by_us += taken.unreadable;
+                    lane.close(&self.budget);
+                }
+                source.let_go(now);
+            }
+            let is_written = self.lanes.iter().all(|lane| lane.source != index || lane.len() == 0);
+            if source.live.is_none() && is_written {
+                settle(source);
+                self.lanes.retain(|lane| lane.source != index);
+                self.desk.end(index);
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        if !self.stopping {
+            self.stopping = true;
+            // What is written from here on is what was asked for before the end.
+            for source in &mut self.desk.sources {
+                source.refuse();
+            }
+        }
+    }
+
+    /// The end: the rest of every ring is counted as discarded, files are closed.
+    fn finish(mut self) -> Result<Report, Error> {
+        for source in &mut self.desk.sources {
+            source.refuse();
+        }
+        let now = clock::now();
+        for lane in &mut self.lanes {
+            lane.clear(&self.budget);
+        }
+        self.lanes.clear();
+        for index in 0..self.desk.sources.len() {
+            let source = &mut self.desk.sources[index];
+            if !source.ended {
+                source.let_go(now);
+                settle(source);
+                self.desk.end(index);
+            }
+        }
+        self.desk.close_all();
+        let Self { mut desk, writer, .. } = self;
+        desk.hang_up();
+        for outcome in writer.finish()? {
+            desk.hear(outcome);
+        }
+        let ending = desk.ending.take().unwrap_or(Ending::Stopped);
+        Ok(Report { last: desk.snapshot(), ending })
+    }
+}
+
+/// What the kernel counted and nobody will see any more was discarded.
+fn settle(source: &mut Source) {
+    let stats = &mut source.stats;
+    stats.discarded += stats.received.saturating_sub(stats.accounted());
+}

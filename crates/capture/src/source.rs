@@ -1,0 +1,249 @@
+//! One attached namespace: its sockets, its interfaces, and its counts.
+
+use std::time::{Duration, Instant};
+
+use model::{Hatype, Interface, LinkType, NetnsId, Stats};
+use sys::{
+    netlink::{Changes, Netlink},
+    packet::PacketSocket,
+};
+
+use crate::{CaptureId, Identity, SourceReport};
+
+/// How many outputs a source writes to at the most: its files, and what is printed.
+pub(crate) const OUTPUTS: usize = 2;
+
+/// A namespace that is, or was, captured.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) id: CaptureId,
+    pub(crate) identity: Identity,
+    pub(crate) netns: NetnsId,
+    /// Sockets and netlink, until the namespace is let go.
+    pub(crate) live: Option<Live>,
+    pub(crate) slots: Vec<Slot>,
+    /// The slot of the last frame: most often that of the next one too.
+    recent: usize,
+    pub(crate) stats: Stats,
+    pub(crate) bytes: u64,
+    /// Frames taken out of the rings.
+    pub(crate) read: u64,
+    /// Every frame is judged here, because the kernel has only the short program.
+    pub(crate) judge_all: bool,
+    /// Which outputs it writes to: its files, and the print stream.
+    pub(crate) outputs: [Option<usize>; OUTPUTS],
+    /// To be told with the next frame.
+    pub(crate) notes: Vec<String>,
+    /// Frames lost since the last one that was written.
+    pub(crate) lost: u64,
+    pub(crate) since: u64,
+    pub(crate) until: u64,
+    only: Option<Vec<String>>,
+    /// All of it is in the files.
+    pub(crate) ended: bool,
+}
+
+/// What keeps a namespace alive.
+#[derive(Debug)]
+pub(crate) struct Live {
+    sockets: Vec<PacketSocket>,
+    netlink: Netlink,
+    changes: Changes,
+    /// Since when the sockets refuse everything, and until when the rest may take to come.
+    draining: Option<Instant>,
+}
+
+/// An interface as one interface block describes it.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) interface: Interface,
+    pub(crate) link_type: LinkType,
+    /// Its number in each output's present file; `None` where it has none there.
+    pub(crate) numbers: [Option<u32>; OUTPUTS],
+    /// Frames read.
+    pub(crate) received: u64,
+    /// Frames written.
+    pub(crate) captured: u64,
+}
+
+impl Source {
+    pub(crate) fn new(
+        attachment: crate::Attachment,
+        since: u64,
+        outputs: [Option<usize>; OUTPUTS],
+    ) -> Result<Self, sys::Error> {
+        let [ask, hear] = attachment.netlink;
+        let live = Live {
+            sockets: attachment.sockets,
+            netlink: Netlink::from_fd(ask),
+            changes: Changes::from_fd(hear)?,
+            draining: None,
+        };
+        let notes = attachment.identity.note.iter().cloned().collect();
+        Ok(Self {
+            id: attachment.id,
+            identity: attachment.identity,
+            netns: attachment.netns,
+            live: Some(live),
+            slots: Vec::new(),
+            recent: 0,
+            stats: Stats::default(),
+            bytes: 0,
+            read: 0,
+            judge_all: attachment.program_refused,
+            outputs,
+            notes,
+            lost: 0,
+            since,
+            until: since,
+            only: attachment.only,
+            ended: false,
+        })
+    }
+
+    /// What is to be waited on for news of interfaces.
+    pub(crate) fn changes(&self) -> Option<&Changes> {
+        self.live.as_ref().map(|live| &live.changes)
+    }
+
+    /// The slot of a frame's interface, if it is known with this hardware type.
+    #[inline]
+    pub(crate) fn slot_of(&mut self, index: u32, hatype: Hatype) -> Option<usize> {
+        let fits = |slot: &Slot| slot.interface.index == index && slot.interface.hatype == hatype;
+        if !self.slots.get(self.recent).is_some_and(fits) {
+            // The latest description of an interface is the one in force.
+            self.recent = self.slots.iter().rposition(fits)?;
+        }
+        Some(self.recent)
+    }
+
+    /// Asks which interfaces there are. New ones that are up, and those that are not what they
+    /// were, get a new slot each; the numbers of these are given back.
+    pub(crate) fn look(&mut self, link_type: Option<LinkType>) -> Vec<usize> {
+        // A namespace that is going away answers with an error, and has nothing new.
+        let Some(found) = self.live.as_mut().and_then(|live| live.netlink.interfaces().ok()) else {
+            return Vec::new();
+        };
+        let mut new = Vec::new();
+        for interface in found {
+            let known =
+                self.slots.iter().rev().find(|slot| slot.interface.index == interface.index);
+            let wanted = match known {
+                Some(slot) => describes_anew(&slot.interface, &interface),
+                None => interface.up && self.is_listed(&interface.name),
+            };
+            if wanted {
+                new.push(self.slots.len());
+                self.push_slot(interface, link_type);
+            }
+        }
+        new
+    }
+
+    /// A slot for an interface that netlink does not know (any more).
+    pub(crate) fn add_unknown(
+        &mut self,
+        index: u32,
+        hatype: Hatype,
+        link_type: Option<LinkType>,
+    ) -> usize {
+        let interface = Interface {
+            index,
+            name: format!("if{index}"),
+            mac: None,
+            addresses: Vec::new(),
+            mtu: 0,
+            up: true,
+            kind: None,
+            hatype,
+            peer_index: None,
+        };
+        self.push_slot(interface, link_type);
+        self.slots.len() - 1
+    }
+
+    fn push_slot(&mut self, interface: Interface, link_type: Option<LinkType>) {
+        self.slots.push(Slot {
+            link_type: link_type.unwrap_or(interface.link_type()),
+            interface,
+            numbers: [None; OUTPUTS],
+            received: 0,
+            captured: 0,
+        });
+    }
+
+    fn is_listed(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.iter().any(|listed| listed == name))
+    }
+
+    /// Adds what the kernel counted since the last time, and says how many of it were lost.
+    pub(crate) fn count(&mut self) -> u64 {
+        let mut lost = 0;
+        for socket in self.live.iter().flat_map(|live| &live.sockets) {
+            if let Ok(counts) = socket.take_counts() {
+                self.stats.received += u64::from(counts.received);
+                self.stats.dropped_by_kernel += u64::from(counts.dropped);
+                self.stats.freezes += u64::from(counts.freezes);
+                lost += u64::from(counts.dropped);
+            }
+        }
+        lost
+    }
+
+    /// Refuses everything from now on: what is in the rings is all there is.
+    pub(crate) fn refuse(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        if live.draining.is_none() {
+            live.draining = Some(Instant::now());
+            for socket in &live.sockets {
+                // A kernel that took a program takes a shorter one.
+                let _ = socket.attach(&filter::Plan::refuse_all());
+            }
+        }
+    }
+
+    /// Whether all that the kernel ever counted has been read, after [`Source::refuse`].
+    pub(crate) fn is_drained(&mut self, limit: Duration) -> bool {
+        let Some(since) = self.live.as_ref().and_then(|live| live.draining) else { return false };
+        self.count();
+        self.read + self.stats.dropped_by_kernel >= self.stats.received || since.elapsed() > limit
+    }
+
+    /// Whether [`Source::refuse`] was called and the namespace not yet let go.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.draining.is_some())
+    }
+
+    /// Lets the namespace go, after one last look at its counters.
+    pub(crate) fn let_go(&mut self, now: u64) {
+        self.lost += self.count();
+        self.until = now;
+        self.live = None;
+    }
+
+    pub(crate) fn report(&self) -> SourceReport {
+        SourceReport {
+            id: self.id,
+            name: self.identity.name.clone(),
+            netns: self.netns,
+            stats: self.stats,
+            bytes: self.bytes,
+            ended: self.ended,
+        }
+    }
+}
+
+/// Whether anything that an interface block says is different.
+fn describes_anew(old: &Interface, new: &Interface) -> bool {
+    // Addresses come one by one when an interface is set up, and the kernel may list them in
+    // another order the next time.
+    let sorted = |interface: &Interface| {
+        let mut addresses = interface.addresses.clone();
+        addresses.sort_unstable();
+        addresses
+    };
+    old.name != new.name
+        || old.mac != new.mac
+        || old.hatype != new.hatype
+        || sorted(old) != sorted(new)
+}

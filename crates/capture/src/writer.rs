@@ -1,0 +1,209 @@
+//! The writer thread: the only one that waits for a disk.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use sys::poll::Waker;
+
+use crate::{Error, KeepFree, budget::Budget};
+
+/// How many frames of which source a chunk has.
+pub(crate) type Tally = Vec<(usize, u64)>;
+
+/// What the writer is told, in the order in which it happens. The queue has no bound of its own:
+/// the memory budget bounds the chunks, and between two chunks there is little else.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Write to a new file from now on.
+    Open { output: usize, path: PathBuf },
+    /// Write to this from now on.
+    Stream { output: usize, file: File },
+    /// Whole blocks.
+    Write { output: usize, bytes: Vec<u8>, tally: Tally },
+    /// The file is complete.
+    Close { output: usize },
+    /// A file has fallen out of its ring.
+    Remove { path: PathBuf },
+}
+
+/// What the writer tells.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// A file is complete and closed.
+    Done { path: PathBuf },
+    /// Bytes did not reach their output, and none will any more.
+    Lost { output: usize, tally: Tally },
+    /// An output has broken. Told once for each.
+    Broken { output: usize, error: Error, pipe_closed: bool },
+    /// The file system has less room than is to be left. Told once.
+    NoRoom { path: PathBuf, free: u64, keep: u64 },
+}
+
+/// The writer thread, seen from outside.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) orders: Sender<Order>,
+    pub(crate) outcomes: Receiver<Outcome>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Starts it.
+    pub(crate) fn start(
+        budget: Arc<Budget>,
+        keep_free: KeepFree,
+        waker: Waker,
+    ) -> Result<Self, Error> {
+        let (orders, inbox) = unbounded();
+        let (outbox, outcomes) = unbounded();
+        let desk = Desk { outputs: Vec::new(), budget, keep_free, outbox, waker, told: false };
+        let thread = thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || desk.run(&inbox))
+            .map_err(|source| Error::Thread { source })?;
+        Ok(Self { orders, outcomes, thread })
+    }
+
+    /// Waits until every order is carried out, and gives what was told since the last look.
+    pub(crate) fn finish(self) -> Result<Vec<Outcome>, Error> {
+        drop(self.orders);
+        self.thread.join().map_err(|_| Error::Panicked { thread: "writer" })?;
+        Ok(self.outcomes.try_iter().collect())
+    }
+}
+
+struct Desk {
+    outputs: Vec<Option<Open>>,
+    budget: Arc<Budget>,
+    keep_free: KeepFree,
+    outbox: Sender<Outcome>,
+    waker: Waker,
+    /// That there is no room was told.
+    told: bool,
+}
+
+/// An output that is open.
+struct Open {
+    file: File,
+    path: PathBuf,
+    /// Bytes written, all of them whole blocks.
+    written: u64,
+    is_file: bool,
+    broken: bool,
+}
+
+impl Desk {
+    fn run(mut self, inbox: &Receiver<Order>) {
+        for order in inbox {
+            match order {
+                Order::Open { output, path } => self.open(output, path),
+                Order::Stream { output, file } => {
+                    let path = PathBuf::from("standard output");
+                    let open = Open { file, path, written: 0, is_file: false, broken: false };
+                    *self.slot(output) = Some(open);
+                }
+                Order::Write { output, bytes, tally } => self.write(output, bytes, tally),
+                Order::Close { output } => {
+                    if let Some(open) = self.slot(output).take()
+                        && open.is_file
+                        && !open.broken
+                    {
+                        self.tell(Outcome::Done { path: open.path });
+                    }
+                }
+                Order::Remove { path } => {
+                    // What somebody else has removed already needs no removing.
+                    let _ = std::fs::remove_file(path);
+                }
+            }
+        }
+    }
+
+    fn slot(&mut self, output: usize) -> &mut Option<Open> {
+        if self.outputs.len() <= output {
+            self.outputs.resize_with(output + 1, || None);
+        }
+        &mut self.outputs[output]
+    }
+
+    fn open(&mut self, output: usize, path: PathBuf) {
+        match create(&path) {
+            Ok((file, is_file)) => {
+                let open = Open { file, path, written: 0, is_file, broken: false };
+                self.check_room(&open);
+                *self.slot(output) = Some(open);
+            }
+            Err(source) => {
+                *self.slot(output) = None;
+                let error = Error::Open { path, source };
+                self.tell(Outcome::Broken { output, error, pipe_closed: false });
+            }
+        }
+    }
+
+    fn write(&mut self, output: usize, bytes: Vec<u8>, tally: Tally) {
+        let mut failure = None;
+        match self.slot(output) {
+            Some(open) if !open.broken => match write_whole(open, &bytes) {
+                Ok(()) => open.written += bytes.len() as u64,
+                Err(source) => {
+                    open.broken = true;
+                    let pipe_closed = source.kind() == io::ErrorKind::BrokenPipe;
+                    let error = Error::Write { path: open.path.clone(), source };
+                    failure = Some(Outcome::Broken { output, error, pipe_closed });
+                }
+            },
+            _ => self.tell(Outcome::Lost { output, tally: tally.clone() }),
+        }
+        self.budget.give_back(bytes);
+        if let Some(failure) = failure {
+            self.tell(Outcome::Lost { output, tally });
+            self.tell(failure);
+        } else if let Some(Some(open)) = self.outputs.get(output) {
+            self.check_room(open);
+        }
+    }
+
+    fn check_room(&self, open: &Open) {
+        if self.told || !open.is_file {
+            return;
+        }
+        // A file system that does not say how much room it has is not full.
+        let Ok(Some(room)) = sys::disk::room(&open.file) else { return };
+        let keep = self.keep_free.bytes(room.total);
+        if room.free < keep {
+            let path = open.path.clone();
+            self.tell(Outcome::NoRoom { path, free: room.free, keep });
+        }
+    }
+
+    fn tell(&self, outcome: Outcome) {
+        // Nobody listens any more only once the reader has ended.
+        let _ = self.outbox.send(outcome);
+        self.waker.wake();
+    }
+}
+
+/// Creates a file for its owner alone, or opens what is there and is no file (a FIFO, a device).
+fn create(path: &Path) -> io::Result<(File, bool)> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let is_file = file.metadata()?.is_file();
+    Ok((file, is_file))
+}
+
+/// Writes all or, to a file, nothing: a chunk is whole blocks, and so is what stays.
+fn write_whole(open: &mut Open, bytes: &[u8]) -> io::Result<()> {
+    let done = open.file.write_all(bytes);
+    if done.is_err() && open.is_file {
+        // The first error is the one to tell.
+        let _ = open.file.set_len(open.written);
+    }
+    done
+}
