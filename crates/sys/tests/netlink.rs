@@ -29,8 +29,7 @@ use whaletap_sys::{
 
 /// Runs `ip` with these lines as its commands, in the calling thread's namespace.
 fn ip(commands: &str) {
-    let mut ip =
-        Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     ip.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
     assert!(ip.wait().unwrap().success(), "ip {commands}");
 }
@@ -73,7 +72,10 @@ fn devices_are_told_as_ip_made_them() {
     assert!(addresses(lo).contains(&"127.0.0.1/8".to_owned()));
 
     assert_eq!(a.mac, Some(MacAddress([2, 0, 0, 0, 0, 10])));
-    assert_eq!((a.hatype, a.up, a.mtu, a.kind.as_deref()), (Hatype::ETHER, true, 1400, Some("veth")));
+    assert_eq!(
+        (a.hatype, a.up, a.mtu, a.kind.as_deref()),
+        (Hatype::ETHER, true, 1400, Some("veth"))
+    );
     assert_eq!((a.peer_index, b.peer_index), (Some(b.index), Some(a.index)));
     // The point-to-point address is one's own, not the far end's.
     assert_eq!(addresses(a)[..2], ["10.7.0.1/24", "10.7.0.9/32"]);

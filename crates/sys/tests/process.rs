@@ -107,14 +107,19 @@ struct Cgroup(std::path::PathBuf);
 impl Cgroup {
     fn new(name: &str) -> Option<Self> {
         let name = format!("{name}:{}", std::process::id());
-        ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/systemd"]
-            .into_iter()
-            .map(|root| std::path::Path::new(root).join(&name))
-            .find(|path| {
-                std::fs::create_dir(path).is_ok()
-                    && (path.join("cgroup.procs").exists() || std::fs::remove_dir(path).is_err())
-            })
-            .map(Self)
+        [
+            "/sys/fs/cgroup",
+            "/sys/fs/cgroup/unified",
+            "/sys/fs/cgroup/pids",
+            "/sys/fs/cgroup/systemd",
+        ]
+        .into_iter()
+        .map(|root| std::path::Path::new(root).join(&name))
+        .find(|path| {
+            std::fs::create_dir(path).is_ok()
+                && (path.join("cgroup.procs").exists() || std::fs::remove_dir(path).is_err())
+        })
+        .map(Self)
     }
 
     fn take(&self, pid: u32) {
