@@ -6,8 +6,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use whaletap_filter::{Packet, VlanTag, interpret};
+use whaletap_filter::{Packet, Verified, VlanTag, check};
 use whaletap_model::{Instruction, Program};
+
+/// The first ancillary load of the kernel, some of which the interpreter refuses.
+const ANCILLARY: u32 = 0xffff_f000;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((count, rest)) = bytes.split_first() else { return };
@@ -20,9 +23,16 @@ fuzz_target!(|bytes: &[u8]| {
         k: u32::from_ne_bytes([it[4], it[5], it[6], it[7]]),
     };
     let program = Program(instructions.chunks_exact(8).map(instruction).collect());
-    // A program that is refused is as good as one that runs; only a panic is not.
-    let untagged = interpret(&program, &Packet::new(frame));
-    let tag = VlanTag { tci: 7, tpid: 0x8100 };
-    let tagged = interpret(&program, &Packet { vlan: Some(tag), ..Packet::new(frame) });
-    assert_eq!(untagged.is_ok(), tagged.is_ok(), "whether a program is valid depends on the frame");
+    let Ok(verified) = Verified::new(&program) else {
+        let for_kernel = check(&program).is_ok();
+        let ancillary = program.0.iter().any(|it| it.k >= ANCILLARY);
+        assert!(!for_kernel || ancillary, "the kernel takes what the interpreter refuses");
+        return;
+    };
+    let untagged = Packet::new(frame);
+    let tagged = Packet { vlan: Some(VlanTag { tci: 7, tpid: 0x8100 }), ..untagged };
+    let _ = verified.run(&tagged);
+    let _ = verified.run_with_tag_in_frame(&tagged);
+    // Without a tag there is nothing to put back.
+    assert_eq!(verified.run(&untagged), verified.run_with_tag_in_frame(&untagged));
 });
