@@ -15,7 +15,7 @@ const FLAGS: u16 = 2;
 const DROPCOUNT: u16 = 4;
 const FLAGS_LEN: usize = HEADER_LEN + 4;
 const DROPCOUNT_LEN: usize = HEADER_LEN + 8;
-/// What follows the packet in the usual case: flags, end of options, length.
+/// What follows packet and padding in the usual case: flags, end of options, length.
 const PLAIN_TAIL_LEN: usize = FLAGS_LEN + HEADER_LEN + 4;
 
 /// An Enhanced Packet Block: one packet.
@@ -69,22 +69,28 @@ impl PacketBlock<'_> {
     /// [`MAX_CAPTURED_LEN`](crate::MAX_CAPTURED_LEN) the beginning is written.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
-        match *self {
-            Self {
-                interface,
-                timestamp,
-                original_length,
-                parts: [bytes],
-                flags: Some(flags),
-                dropcount: None,
-                comments: [],
-            } => {
-                PlainPacketBlock { interface, timestamp, original_length, bytes, flags }.encode(out)
-            }
+        match (self.flags, self.dropcount, self.comments, self.parts) {
+            (Some(flags), None, [], [bytes]) => self.plain(bytes, flags).encode(out),
+            (Some(flags), None, [], _) => self.encode_parts(flags, out),
             _ => self.encode_whole(out),
         }
     }
 
+    #[inline]
+    fn plain<'b>(&self, bytes: &'b [u8], flags: Flags) -> PlainPacketBlock<'b> {
+        let &Self { interface, timestamp, original_length, .. } = self;
+        PlainPacketBlock { interface, timestamp, original_length, bytes, flags }
+    }
+
+    // Out of line, so that the usual case stays small enough to be inlined.
+    #[inline(never)]
+    fn encode_parts(&self, flags: Flags, out: &mut Vec<u8>) {
+        let captured = cut_len(self.parts.iter().map(|part| part.len()).sum());
+        self.plain(&[], flags)
+            .encode_around(captured, out, |out| append_parts(out, self.parts, captured));
+    }
+
+    #[inline(never)]
     fn encode_whole(&self, out: &mut Vec<u8>) {
         let captured = cut_len(self.parts.iter().map(|part| part.len()).sum());
         let total = field(self.encoded_len());
@@ -139,21 +145,31 @@ impl PlainPacketBlock<'_> {
     /// [`MAX_CAPTURED_LEN`](crate::MAX_CAPTURED_LEN) the beginning is written.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let captured = cut_len(self.bytes.len());
+        let bytes = &self.bytes[..cut_len(self.bytes.len())];
+        self.encode_around(bytes.len(), out, |out| out.extend_from_slice(bytes));
+    }
+
+    /// Appends the block with the `captured` bytes that `append` appends.
+    #[inline]
+    fn encode_around(&self, captured: usize, out: &mut Vec<u8>, append: impl FnOnce(&mut Vec<u8>)) {
         let total = HEAD_LEN + padded(captured) + PLAIN_TAIL_LEN;
         let length = field(total);
-        // One test for room here lets the three appends below do without growing.
-        out.reserve(total);
+        // One test for room here lets the appends below do without growing.
+        out.reserve(total + 3);
+        let start = out.len();
         let head = head(self.interface, self.timestamp, captured, self.original_length, length);
         out.extend_from_slice(&head);
-        out.extend_from_slice(&self.bytes[..captured]);
-        // Padding and all that follows in one piece, which begins later the less is to be padded.
-        let mut tail = [0; 3 + PLAIN_TAIL_LEN];
-        tail[3..5].copy_from_slice(&FLAGS.to_ne_bytes());
-        tail[5..7].copy_from_slice(&4_u16.to_ne_bytes());
-        tail[7..11].copy_from_slice(&self.flags.bits().to_ne_bytes());
-        tail[15..].copy_from_slice(&length.to_ne_bytes());
-        out.extend_from_slice(&tail[3 - (padded(captured) - captured)..]);
+        append(out);
+        // Three zeros, and away with those that are too many: copies of a fixed length are a
+        // few moves, those of a variable one are calls.
+        out.extend_from_slice(&[0; 3]);
+        out.truncate(start + HEAD_LEN + padded(captured));
+        let mut tail = [0; PLAIN_TAIL_LEN];
+        tail[..2].copy_from_slice(&FLAGS.to_ne_bytes());
+        tail[2..4].copy_from_slice(&4_u16.to_ne_bytes());
+        tail[4..8].copy_from_slice(&self.flags.bits().to_ne_bytes());
+        tail[12..].copy_from_slice(&length.to_ne_bytes());
+        out.extend_from_slice(&tail);
     }
 }
 
@@ -163,6 +179,7 @@ pub(crate) const fn cut_len(captured: usize) -> usize {
 }
 
 /// Appends the first `captured` bytes of `parts`.
+#[inline]
 pub(crate) fn append_parts(out: &mut Vec<u8>, parts: &[&[u8]], captured: usize) {
     let mut left = captured;
     for part in parts {
@@ -242,9 +259,10 @@ mod tests {
     }
 
     #[test]
-    fn the_fast_path_and_the_whole_path_agree_at_every_alignment() {
+    fn the_fast_paths_and_the_whole_path_agree_at_every_alignment() {
         let bytes: Vec<u8> = (0..64).collect();
         for length in 0..bytes.len() {
+            let (front, back) = bytes[..length].split_at(length / 3);
             let block = PacketBlock {
                 interface: 9,
                 timestamp: 1_700_000_000_123_456_789,
@@ -253,10 +271,14 @@ mod tests {
                 flags: Some(Flags::from_bits(0xABC)),
                 ..PacketBlock::default()
             };
-            let mut whole = Vec::new();
+            let mut whole = vec![0xEE];
             block.encode_whole(&mut whole);
-            assert_eq!(encoded(&block), whole);
-            assert_eq!(whole.len(), PlainPacketBlock::encoded_len_of(length));
+            for parts in [&[&bytes[..length]][..], &[front, back], &[front, &[], back]] {
+                let mut fast = vec![0xEE];
+                PacketBlock { parts, ..block }.encode(&mut fast);
+                assert_eq!(fast, whole);
+            }
+            assert_eq!(whole.len(), 1 + PlainPacketBlock::encoded_len_of(length));
         }
     }
 
@@ -305,9 +327,16 @@ mod tests {
     #[test]
     fn a_packet_over_the_bound_is_cut() {
         let bytes = vec![7; MAX_CAPTURED_LEN];
-        let block = PacketBlock { parts: &[&bytes, b"tail"], ..PacketBlock::default() };
-        let out = encoded(&block);
-        assert_eq!(out.len(), 32 + MAX_CAPTURED_LEN);
-        assert!(out.len() <= MAX_BLOCK_LEN);
+        for flags in [None, Some(Flags::NONE)] {
+            let options = if flags.is_some() { 12 } else { 0 };
+            let block = PacketBlock { parts: &[&bytes, b"tail"], flags, ..PacketBlock::default() };
+            let out = encoded(&block);
+            assert_eq!(out.len(), 32 + MAX_CAPTURED_LEN + options);
+            assert!(out.len() <= MAX_BLOCK_LEN);
+        }
+        let plain = [&bytes[..], b"tail"].concat();
+        let block =
+            PacketBlock { parts: &[&plain], flags: Some(Flags::NONE), ..PacketBlock::default() };
+        assert_eq!(encoded(&block).len(), 44 + MAX_CAPTURED_LEN);
     }
 }
