@@ -30,6 +30,7 @@ pub mod judge;
 mod name;
 mod namespace;
 mod net;
+mod output;
 mod program;
 mod records;
 mod reference;

@@ -1,11 +1,11 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     os::fd::{AsFd, OwnedFd},
     path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -15,7 +15,10 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use crate::{Error, Namespace};
+use crate::{
+    Error, Namespace,
+    output::{Lines, Output},
+};
 
 /// How long a program may live when nothing else was said.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -498,103 +501,6 @@ impl Finished {
             stderr = String::from_utf8_lossy(&self.stdout).into_owned();
         }
         Err(Error::Failed { program: self.program, status: self.status, stderr })
-    }
-}
-
-/// Which lines are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lines {
-    Whole,
-    AndUnfinished,
-}
-
-/// One output of a program, filled by a thread of its own.
-#[derive(Debug, Default)]
-struct Output {
-    kept: Mutex<Kept>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    bytes: Vec<u8>,
-    ended: bool,
-}
-
-impl Output {
-    fn follow(mut pipe: impl Read + Send + 'static) -> Arc<Self> {
-        let output = Arc::new(Self::default());
-        let filled = Arc::clone(&output);
-        thread::spawn(move || {
-            let mut chunk = vec![0; 64 * 1024];
-            loop {
-                match pipe.read(&mut chunk) {
-                    Ok(0) => break,
-                    Ok(read) => filled.kept().bytes.extend_from_slice(&chunk[..read]),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(_) => break,
-                }
-                filled.changed.notify_all();
-            }
-            filled.kept().ended = true;
-            filled.changed.notify_all();
-        });
-        output
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Whole bytes are appended under the lock: a panic cannot leave half of a change.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.kept().bytes).into_owned()
-    }
-
-    fn wait_for_line(
-        &self,
-        limit: Duration,
-        whole: Lines,
-        mut matches: impl FnMut(&str) -> bool,
-    ) -> Option<String> {
-        let ends = Instant::now() + limit;
-        let mut seen = 0;
-        let mut kept = self.kept();
-        loop {
-            while let Some(length) =
-                kept.bytes[seen..].iter().position(|byte| matches!(byte, b'\n' | b'\r'))
-            {
-                let line = String::from_utf8_lossy(&kept.bytes[seen..seen + length]);
-                if matches(&line) {
-                    return Some(line.into_owned());
-                }
-                seen += length + 1;
-            }
-            let left = ends.saturating_duration_since(Instant::now());
-            if kept.ended || left.is_zero() || whole == Lines::AndUnfinished {
-                // dumpcap and others end their last words without a newline.
-                let rest = String::from_utf8_lossy(&kept.bytes[seen..]);
-                if matches(&rest) {
-                    return Some(rest.into_owned());
-                }
-                if kept.ended || left.is_zero() {
-                    return None;
-                }
-            }
-            kept = self.changed.wait_timeout(kept, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn wait_for_end(&self, limit: Duration) {
-        let ends = Instant::now() + limit;
-        let mut kept = self.kept();
-        while !kept.ended {
-            let left = ends.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            kept = self.changed.wait_timeout(kept, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
     }
 }
 

@@ -91,3 +91,28 @@ fn the_runner_gives_an_engine_to_its_command_and_ends_with_its_code() {
         .unwrap();
     assert_eq!(finished.code(), Some(7), "{}", finished.stderr);
 }
+
+#[test]
+fn the_runner_starts_an_engine_where_none_answers_and_takes_it_away() {
+    // A machine of its own, as far as an engine sees: network, /run/docker and /run/containerd.
+    let script = "ip link set lo up; for d in /run/docker /run/containerd; do \
+                  mkdir -p $d; mount -t tmpfs none $d; done; \
+                  \"$1\" engine -- sh -c 'docker version >/dev/null && ip link show docker0 && exit 7'; \
+                  code=$?; iptables-save; ip -brief link; exit $code";
+    let finished = Program::new("unshare")
+        .args(["--net", "--mount", "--propagation", "private", "sh", "-c", script, "alone"])
+        .arg(env!("CARGO_BIN_EXE_whaletap-lab"))
+        .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+        .limit(12 * LIMIT)
+        .finish()
+        .unwrap();
+    assert_eq!(finished.code(), Some(7), "{}", finished.stderr);
+    assert!(finished.stderr.contains("started an engine on unix:///"), "{}", finished.stderr);
+    let (during, after) = finished.stdout_text().split_once("lo ").map_or_else(
+        || panic!("no list of devices: {}", finished.stdout_text()),
+        |(during, after)| (during.to_owned(), after.to_owned()),
+    );
+    assert!(during.contains("docker0"), "{during}");
+    assert!(!after.contains("docker0"), "{after}");
+    assert!(!during.contains("-A DOCKER"), "rules of the engine are left: {during}");
+}

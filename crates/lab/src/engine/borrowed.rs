@@ -1,4 +1,4 @@
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -12,6 +12,12 @@ const LIFE: Duration = Duration::from_secs(4 * 3600);
 /// The bridge that an engine makes in this machine's own namespace.
 const BRIDGE: &str = "docker0";
 
+/// The tables that an engine writes to, as they are where nobody has touched them.
+const UNTOUCHED: [(&str, &str); 2] = [
+    ("*filter", ":INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n"),
+    ("*nat", ":PREROUTING ACCEPT\n:INPUT ACCEPT\n:OUTPUT ACCEPT\n:POSTROUTING ACCEPT\nCOMMIT\n"),
+];
+
 /// An engine for a whole test run: the one that answers already, or one that is started here,
 /// in this machine's own namespaces, and taken down with what it changed when this is dropped.
 #[derive(Debug)]
@@ -24,7 +30,7 @@ pub struct Borrowed {
 struct Started {
     dockerd: Option<Running>,
     // The rules before the engine added its own, for `iptables-restore`.
-    rules: Option<Vec<u8>>,
+    rules: Option<String>,
     had_bridge: bool,
     directory: TempDir,
 }
@@ -53,8 +59,8 @@ impl Borrowed {
         let rules = judge::find("iptables-save").and_then(|save| Program::new(save).run().ok());
         let mut started = Started {
             dockerd: None,
-            rules: rules.map(|finished| finished.stdout),
-            had_bridge: Path::new("/sys/class/net").join(BRIDGE).exists(),
+            rules: rules.map(|finished| complete(finished.stdout_text())),
+            had_bridge: has_bridge(),
             directory,
         };
         let mut dockerd = Program::new("dockerd")
@@ -119,4 +125,19 @@ impl Drop for Started {
             let _ = Program::new(restore).input(rules).run();
         }
     }
+}
+
+/// Asks `ip`: /sys shows the devices of the namespace in which it was mounted.
+fn has_bridge() -> bool {
+    Program::new("ip").args(["link", "show", BRIDGE]).run().is_ok()
+}
+
+/// Saved rules with the tables that did not exist yet: to restore nothing would leave them.
+fn complete(mut rules: String) -> String {
+    for (table, untouched) in UNTOUCHED {
+        if !rules.lines().any(|line| line == table) {
+            rules.push_str(&format!("{table}\n{untouched}"));
+        }
+    }
+    rules
 }

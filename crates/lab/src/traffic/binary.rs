@@ -60,7 +60,11 @@ fn build() -> Result<PathBuf, Error> {
 /// was moved elsewhere.
 fn target_directory(manifest: &Path) -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
-    let marked = program.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file());
+    // Cargo writes both, the tag only into a directory that it made itself.
+    let is_target = |directory: &Path| {
+        ["CACHEDIR.TAG", ".rustc_info.json"].iter().any(|mark| directory.join(mark).is_file())
+    };
+    let marked = program.ancestors().find(|directory| is_target(directory));
     match marked {
         Some(directory) => directory.to_owned(),
         None => manifest.join("../../target"),
