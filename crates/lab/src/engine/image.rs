@@ -58,8 +58,11 @@ pub(super) fn import(engine: &Engine) -> Result<(), Error> {
         .args(["--change", "ENV PATH=/bin", "--change", r#"CMD ["sleep", "600"]"#])
         .arg(&archive)
         .arg(IMAGE)
-        .run()
-        .map(drop)
+        .run()?;
+    // Images of earlier builds have lost their name; those in use stay until the next time.
+    let filter = format!("label={CONTENT}");
+    let _ = engine.docker().args(["image", "prune", "--force", "--filter", &filter]).run();
+    Ok(())
 }
 
 /// The fingerprint of the image that is there.
