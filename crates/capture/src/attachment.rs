@@ -29,8 +29,9 @@ pub struct Attachment {
     pub identity: Identity,
     /// The namespace.
     pub netns: NetnsId,
-    /// Bound packet sockets with a ring each.
-    pub sockets: Vec<PacketSocket>,
+    /// Bound packet sockets with a ring each, and the interface that each listens on, `None` for
+    /// all.
+    pub sockets: Vec<(Option<u32>, PacketSocket)>,
     /// The rings' geometry.
     pub geometry: Geometry,
     /// The kernel runs the short program, so the expression is evaluated here.

@@ -158,6 +158,10 @@ impl Desk {
         let new = self.sources[source].look(self.link_type);
         for slot in new {
             self.describe(source, slot);
+            if let Some(index) = self.sources[source].bind_next(slot) {
+                let id = self.sources[source].id;
+                self.tell(Event::InterfaceCame { id, index });
+            }
         }
     }
 
@@ -168,7 +172,7 @@ impl Desk {
             let mut bytes = Vec::new();
             self.number(source, slot, which, &mut bytes);
             let output = &mut self.outputs[output];
-            if !bytes.is_empty() {
+            if !bytes.is_empty() && !output.closed {
                 output.put_blocks(bytes, &self.orders);
             }
         }
@@ -259,7 +263,7 @@ impl Desk {
     }
 
     /// Ends the present file: statistics, and what is still in the chunk.
-    fn close(&mut self, output: usize) {
+    fn close(&mut self, output: usize, rotated: bool) {
         let mut bytes = Vec::new();
         if self.outputs[output].format == Format::Pcapng {
             for source in 0..self.sources.len() {
@@ -276,8 +280,9 @@ impl Desk {
             out.put_blocks(bytes, &self.orders);
         }
         out.flush(&self.orders);
+        out.closed = true;
         let number = out.number();
-        self.order(Order::Close { output: number });
+        self.order(Order::Close { output: number, rotated });
     }
 
     /// The statistics of a source's interfaces in an output's present file.
@@ -297,14 +302,16 @@ impl Desk {
     /// Ends every file.
     pub(crate) fn close_all(&mut self) {
         for output in 0..self.outputs.len() {
-            self.close(output);
+            if !self.outputs[output].closed {
+                self.close(output, false);
+            }
         }
     }
 
     /// Ends a source: everything of it is in the files, but its statistics.
     pub(crate) fn end(&mut self, source: usize) {
         for output in 0..self.outputs.len() {
-            if self.outputs[output].format == Format::Pcapng {
+            if self.outputs[output].format == Format::Pcapng && !self.outputs[output].closed {
                 let mut bytes = Vec::new();
                 self.statistics(source, output, &mut bytes);
                 if !bytes.is_empty() {
@@ -315,8 +322,10 @@ impl Desk {
         self.sources[source].ended = true;
         if self.split.is_some() && self.ending.is_none() {
             // Its own files are complete. The stream for printing is shared.
-            if let Some(output) = self.sources[source].outputs[FILES] {
-                self.close(output);
+            if let Some(output) = self.sources[source].outputs[FILES]
+                && !self.outputs[output].closed
+            {
+                self.close(output, false);
                 self.outputs[output].complete = true;
             }
         }
@@ -332,7 +341,7 @@ impl Desk {
             return;
         }
         for output in &mut self.outputs {
-            if output.format == Format::Pcapng && !output.complete {
+            if output.format == Format::Pcapng && !output.closed {
                 let mut bytes = Vec::new();
                 encode::names(&fresh, &mut bytes);
                 output.put_blocks(bytes, &self.orders);
@@ -466,11 +475,14 @@ impl Desk {
         match turn {
             Turn::Stay => true,
             Turn::Next => {
-                self.close(output);
+                self.close(output, true);
                 self.open(output, now);
                 true
             }
             Turn::End(limit) => {
+                if matches!(limit, Limit::Files(_)) {
+                    self.close(output, true);
+                }
                 self.reach(output, limit);
                 false
             }
@@ -513,7 +525,7 @@ impl Desk {
     /// Hears what the writer tells.
     pub(crate) fn hear(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Done { path } => self.tell(Event::FileDone { path }),
+            Outcome::Done { path, rotated } => self.tell(Event::FileDone { path, rotated }),
             Outcome::Lost { output, tally } => self.take_back(output, &tally),
             Outcome::Broken { output, error, pipe_closed } => {
                 self.outputs[output].broken = true;

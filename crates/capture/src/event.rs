@@ -12,6 +12,16 @@ pub enum Event {
     FileDone {
         /// The file.
         path: PathBuf,
+        /// Another one follows, or would have if there were no limit of files.
+        rotated: bool,
+    },
+    /// An interface came up in a capture whose sockets listen on single interfaces, and none on
+    /// this one: see [`crate::Pipeline::extend`].
+    InterfaceCame {
+        /// The capture.
+        id: CaptureId,
+        /// The interface.
+        index: u32,
     },
     /// A capture has ended, and everything of it is on its way to the file.
     Detached(SourceReport),

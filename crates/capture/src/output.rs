@@ -51,6 +51,8 @@ pub(crate) struct Output {
     pub(crate) broken: bool,
     /// Its limit is reached: nothing is to be written any more.
     pub(crate) complete: bool,
+    /// The present file is closed.
+    pub(crate) closed: bool,
 }
 
 /// A frame with all that its block says.
@@ -93,6 +95,7 @@ impl Output {
             files: 0,
             broken: false,
             complete: false,
+            closed: false,
         }
     }
 
@@ -215,6 +218,7 @@ impl Output {
         self.file_bytes = 0;
         self.file_packets = 0;
         self.files += 1;
+        self.closed = false;
         self.path = path;
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use sys::poll::Waker;
+use sys::{packet::PacketSocket, poll::Waker, ring::Geometry};
 
 use crate::{
     Attachment, CaptureId, Config, Error, Event, Identity, Report, Snapshot,
@@ -56,6 +56,16 @@ impl Pipeline {
         let (answer, attached) = bounded(1);
         self.tell(Command::Attach(Box::new(attachment), answer));
         attached.recv().unwrap_or(Err(Error::Panicked { thread: "reader" }))
+    }
+
+    /// Gives a capture further sockets, for interfaces that came up since.
+    pub fn extend(
+        &self,
+        id: CaptureId,
+        sockets: Vec<(Option<u32>, PacketSocket)>,
+        geometry: Geometry,
+    ) {
+        self.tell(Command::Extend(id, sockets, geometry));
     }
 
     /// Lets a namespace go once what it has sent so far is out of its rings. An

@@ -9,8 +9,9 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender};
 use sys::{
+    packet::PacketSocket,
     poll::{Poller, Trigger, Waker},
-    ring::Ring,
+    ring::{Geometry, Ring},
 };
 
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Command {
     Attach(Box<Attachment>, Sender<Result<(), Error>>),
+    Extend(CaptureId, Vec<(Option<u32>, PacketSocket)>, Geometry),
     Detach(CaptureId),
     Rename(CaptureId, Identity),
     Names(Vec<(std::net::IpAddr, String)>),
@@ -191,6 +193,10 @@ impl Reader {
                 // Whoever asked may have given up.
                 let _ = answer.send(self.attach(*attachment));
             }
+            Command::Extend(id, sockets, geometry) => {
+                // What cannot be mapped is not captured, and the interface has no frames.
+                let _ = self.extend(id, sockets, geometry);
+            }
             Command::Detach(id) => {
                 if let Some(source) = self.source_mut(id) {
                     source.refuse();
@@ -223,7 +229,7 @@ impl Reader {
     fn attach(&mut self, attachment: Attachment) -> Result<(), Error> {
         let index = self.desk.sources.len();
         let mut rings = Vec::new();
-        for socket in &attachment.sockets {
+        for (_, socket) in &attachment.sockets {
             rings.push(Ring::map(socket, attachment.geometry)?);
             self.poller.add(socket, KEY_RING, Trigger::Edge)?;
         }
@@ -234,6 +240,26 @@ impl Reader {
         }
         self.lanes.extend(rings.into_iter().map(|ring| Lane::new(ring, index)));
         self.desk.add(source);
+        Ok(())
+    }
+
+    fn extend(
+        &mut self,
+        id: CaptureId,
+        sockets: Vec<(Option<u32>, PacketSocket)>,
+        geometry: Geometry,
+    ) -> Result<(), Error> {
+        let Some(index) = self.desk.sources.iter().position(|source| source.id == id) else {
+            return Ok(());
+        };
+        let mut rings = Vec::new();
+        for (_, socket) in &sockets {
+            rings.push(Ring::map(socket, geometry)?);
+            self.poller.add(socket, KEY_RING, Trigger::Edge)?;
+        }
+        if self.desk.sources[index].extend(sockets) {
+            self.lanes.extend(rings.into_iter().map(|ring| Lane::new(ring, index)));
+        }
         Ok(())
     }
 

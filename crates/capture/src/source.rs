@@ -46,7 +46,7 @@ pub(crate) struct Source {
 /// What keeps a namespace alive.
 #[derive(Debug)]
 pub(crate) struct Live {
-    sockets: Vec<PacketSocket>,
+    sockets: Vec<(Option<u32>, PacketSocket)>,
     netlink: Netlink,
     changes: Changes,
     /// Since when the sockets refuse everything, and until when the rest may take to come.
@@ -176,10 +176,29 @@ impl Source {
         self.only.as_ref().is_none_or(|only| only.iter().any(|listed| listed == name))
     }
 
+    /// The interface of a new slot, where it needs a socket of its own and has none.
+    pub(crate) fn bind_next(&self, slot: usize) -> Option<u32> {
+        let index = self.slots[slot].interface.index;
+        let sockets = &self.live.as_ref()?.sockets;
+        let listens = |socket: &(Option<u32>, PacketSocket)| socket.0.is_none_or(|i| i == index);
+        (!sockets.iter().any(listens)).then_some(index)
+    }
+
+    /// Takes further sockets, unless the namespace was let go meanwhile.
+    pub(crate) fn extend(&mut self, sockets: Vec<(Option<u32>, PacketSocket)>) -> bool {
+        match &mut self.live {
+            Some(live) if live.draining.is_none() => {
+                live.sockets.extend(sockets);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Adds what the kernel counted since the last time, and says how many of it were lost.
     pub(crate) fn count(&mut self) -> u64 {
         let mut lost = 0;
-        for socket in self.live.iter().flat_map(|live| &live.sockets) {
+        for (_, socket) in self.live.iter().flat_map(|live| &live.sockets) {
             if let Ok(counts) = socket.take_counts() {
                 self.stats.received += u64::from(counts.received);
                 self.stats.dropped_by_kernel += u64::from(counts.dropped);
@@ -195,7 +214,7 @@ impl Source {
         let Some(live) = &mut self.live else { return };
         if live.draining.is_none() {
             live.draining = Some(Instant::now());
-            for socket in &live.sockets {
+            for (_, socket) in &live.sockets {
                 // A kernel that took a program takes a shorter one.
                 let _ = socket.attach(&filter::Plan::refuse_all());
             }

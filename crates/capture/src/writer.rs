@@ -27,8 +27,8 @@ pub(crate) enum Order {
     Stream { output: usize, file: File },
     /// Whole blocks.
     Write { output: usize, bytes: Vec<u8>, tally: Tally },
-    /// The file is complete.
-    Close { output: usize },
+    /// The file is complete, and another may follow.
+    Close { output: usize, rotated: bool },
     /// A file has fallen out of its ring.
     Remove { path: PathBuf },
 }
@@ -37,7 +37,7 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// A file is complete and closed.
-    Done { path: PathBuf },
+    Done { path: PathBuf, rotated: bool },
     /// Bytes did not reach their output, and none will any more.
     Lost { output: usize, tally: Tally },
     /// An output has broken. Told once for each.
@@ -110,12 +110,12 @@ impl Desk {
                     *self.slot(output) = Some(open);
                 }
                 Order::Write { output, bytes, tally } => self.write(output, bytes, tally),
-                Order::Close { output } => {
+                Order::Close { output, rotated } => {
                     if let Some(open) = self.slot(output).take()
                         && open.is_file
                         && !open.broken
                     {
-                        self.tell(Outcome::Done { path: open.path });
+                        self.tell(Outcome::Done { path: open.path, rotated });
                     }
                 }
                 Order::Remove { path } => {

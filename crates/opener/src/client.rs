@@ -2,11 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
-    },
+    os::{fd::OwnedFd, unix::net::UnixStream},
     process::Child,
     sync::{Mutex, PoisonError},
 };
@@ -133,18 +129,6 @@ impl Opener {
         answer.descriptors.into_iter().next().map(UnixStream::from).ok_or(Error::Unreadable)
     }
 
-    /// A descriptor to wait on: closed by the other side once the opener has ended.
-    ///
-    /// # Errors
-    /// When the process has no descriptors left.
-    pub fn watch(&self) -> io::Result<OwnedFd> {
-        let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
-        match channel.as_ref() {
-            Some(channel) => channel.as_fd().try_clone_to_owned(),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        }
-    }
-
     /// Asks, waits for the answer, and splits off its first byte.
     fn ask(&self, request: &Request) -> Result<sys::channel::Message, Error> {
         let gone = |error| match error {
@@ -170,8 +154,9 @@ impl Opener {
 fn refusal(bytes: &[u8]) -> Option<Error> {
     let mut from = Decoder::new(bytes);
     let reason = Reason::from_code(from.u8()?)?;
+    let errno = i32::try_from(from.u32()?).ok().filter(|errno| *errno != 0);
     let message = from.text()?;
-    from.finish(Error::Refused { reason, message })
+    from.finish(Error::Refused { reason, message, errno })
 }
 
 impl Drop for Opener {

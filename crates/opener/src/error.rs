@@ -11,6 +11,8 @@ pub enum Error {
         reason: Reason,
         /// What was tried, and the kernel's answer.
         message: String,
+        /// The kernel's answer as a number.
+        errno: Option<i32>,
     },
     /// The opener process has ended.
     #[error("the opener process has ended, so nothing new can be attached")]
@@ -69,11 +71,12 @@ impl Reason {
 pub(crate) struct Refusal {
     pub(crate) reason: Reason,
     pub(crate) message: String,
+    pub(crate) errno: Option<i32>,
 }
 
 impl Refusal {
     pub(crate) fn new(reason: Reason, message: impl fmt::Display) -> Self {
-        Self { reason, message: message.to_string() }
+        Self { reason, message: message.to_string(), errno: None }
     }
 }
 
@@ -89,6 +92,7 @@ impl From<sys::Error> for Refusal {
                 _ => Reason::Failed,
             },
         };
-        Self::new(reason, error)
+        let errno = error.io().and_then(std::io::Error::raw_os_error);
+        Self { errno, ..Self::new(reason, error) }
     }
 }

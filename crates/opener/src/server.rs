@@ -116,7 +116,8 @@ fn dial(engine_socket: Option<&str>) -> Result<Reply, Refusal> {
             io::ErrorKind::NotFound => Reason::NotFound,
             _ => Reason::Failed,
         };
-        Refusal::new(reason, format_args!("connect {path}: {error}"))
+        let errno = error.raw_os_error();
+        Refusal { errno, ..Refusal::new(reason, format_args!("connect {path}: {error}")) }
     })?;
     Ok(Reply { body: Vec::new(), descriptors: vec![stream.into()] })
 }
@@ -129,8 +130,9 @@ fn send(channel: &Channel, outcome: Result<Reply, Refusal>) -> Result<(), sys::E
             let descriptors: Vec<_> = reply.descriptors.iter().map(AsFd::as_fd).collect();
             channel.send(&bytes, &descriptors)
         }
-        Err(Refusal { reason, message }) => {
-            let out = Encoder::default().bool(false).u8(reason.code()).text(&message);
+        Err(Refusal { reason, message, errno }) => {
+            let errno = errno.unwrap_or(0).unsigned_abs();
+            let out = Encoder::default().bool(false).u8(reason.code()).u32(errno).text(&message);
             channel.send(&out.finish(), &[])
         }
     }

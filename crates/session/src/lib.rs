@@ -1,1 +1,37 @@
-//! One user request: its targets, captures, files and totals, owned by one supervisor.
+//! One user request, from its words to its totals.
+//!
+//! ```text
+//!  Request ─► prepare: companions, program, outputs ─► give up rights ─► threads
+//!             resolve: selectors ─► targets ─► namespaces ─► opener ─► attachments
+//!             supervise: signals, ends of targets, files that are done, the opener's end
+//!             ─► Outcome
+//! ```
+//!
+//! [`capture`] is the whole of it. It never prints and never exits: what happens meanwhile is told
+//! to an [`Observer`]. [`inventory`] lists what could be captured, and [`exec`] runs a program
+//! inside a target's namespace.
+
+mod error;
+pub mod exec;
+pub mod inventory;
+mod naming;
+mod observer;
+mod outcome;
+mod request;
+mod resolve;
+mod rights;
+mod runner;
+mod supervisor;
+
+pub use error::Error;
+pub use observer::{Notice, Observer};
+pub use outcome::{Failed, Outcome};
+pub use request::{Output, Request, Sandbox, Selection};
+pub use runner::serve as serve_runner;
+pub use runner::ARGV0 as RUNNER_ARGV0;
+pub use supervisor::capture;
+
+pub use ::capture::{
+    Autostop, Ending, Error as CaptureError, Format, KeepFree, Limit, RingBuffer, Rotation,
+    Snapshot, SourceReport,
+};

@@ -1,0 +1,103 @@
+use std::{io, path::PathBuf};
+
+use model::Selector;
+
+/// Why a session could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Selectors that take nothing, or too much.
+    #[error(transparent)]
+    NoSuchTarget(#[from] NoSuchTarget),
+    /// A right is missing.
+    #[error("{what}: not permitted ({missing})")]
+    NotPermitted {
+        /// What was tried.
+        what: String,
+        /// The capability or the group that is missing.
+        missing: String,
+    },
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] docker::Error),
+    /// The capture expression.
+    #[error("cannot compile `{expression}`: {source}")]
+    Expression {
+        /// The expression.
+        expression: String,
+        /// Why not.
+        source: filter::Error,
+    },
+    /// The opener, or what it was asked for.
+    #[error("{target}: {source}")]
+    Opener {
+        /// The target.
+        target: String,
+        /// Why not.
+        source: opener::Error,
+    },
+    /// The opener process could not be started.
+    #[error("cannot start the opener: {source}")]
+    StartOpener {
+        /// Why not.
+        source: opener::Error,
+    },
+    /// None of the interfaces that were named is in a target.
+    #[error("{target} has no interface {interfaces}")]
+    NoInterface {
+        /// The target.
+        target: String,
+        /// The names.
+        interfaces: String,
+    },
+    /// Files, rings, threads.
+    #[error(transparent)]
+    Capture(#[from] capture::Error),
+    /// The kernel refused something.
+    #[error(transparent)]
+    Kernel(#[from] sys::Error),
+    /// The output cannot be prepared.
+    #[error("{what} {path}: {source}", path = path.display())]
+    Output {
+        /// What was tried.
+        what: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A command could not be started.
+    #[error("cannot run {command}: {source}")]
+    Command {
+        /// The command.
+        command: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Every target failed; each was told by itself.
+    #[error("none of the {count} targets could be attached")]
+    NoneAttached {
+        /// How many there were.
+        count: usize,
+        /// Whether all of them failed for want of rights.
+        not_permitted: bool,
+    },
+    /// `exec` takes one target.
+    #[error("`{selector}` takes {count} targets, and one is needed: {names}")]
+    SeveralTargets {
+        /// What was written.
+        selector: Selector,
+        /// How many.
+        count: usize,
+        /// The first of them.
+        names: String,
+    },
+}
+
+/// Selectors that do not lead to targets. All of them are told at once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", lines.join("\n"))]
+pub struct NoSuchTarget {
+    /// A line for each selector.
+    pub lines: Vec<String>,
+}

@@ -1,0 +1,1 @@
+//! Running a program of this host inside a target's network namespace.

@@ -1,0 +1,119 @@
+use std::path::PathBuf;
+
+use capture::Snapshot;
+use model::{LinkType, NetnsId, Selector};
+
+use crate::Failed;
+
+/// Who watches a session: the terminal. Every method has an empty default.
+pub trait Observer {
+    /// All targets of the start are attached, or have failed.
+    fn started(&mut self, _snapshot: &Snapshot) {}
+
+    /// Something that a person wants to know.
+    fn notice(&mut self, _notice: Notice<'_>) {}
+
+    /// Called about once a second when [`Observer::wants_ticks`].
+    fn tick(&mut self, _snapshot: &Snapshot) {}
+
+    /// Whether to be called once a second.
+    fn wants_ticks(&self) -> bool {
+        false
+    }
+
+    /// SIGUSR1: the user asks for the counts.
+    fn counts(&mut self, _snapshot: &Snapshot) {}
+
+    /// A second signal to stop: the process has to end at once. What is written is written.
+    fn interrupted_twice(&mut self) {}
+}
+
+/// Something that a person wants to know while a session runs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Notice<'a> {
+    /// Rights were given up; what was achieved, in words, and why something was not.
+    Unprivileged {
+        /// The user that the process is now.
+        uid: u32,
+        /// What Landlock enforces, in words.
+        landlock: &'a str,
+    },
+    /// The person behind sudo cannot write to the output directory, so root's uid stays, without
+    /// capabilities.
+    StayedRoot {
+        /// The directory.
+        directory: PathBuf,
+        /// Whose it should have been.
+        uid: u32,
+    },
+    /// A target could not be attached; the others go on.
+    Failed(&'a Failed),
+    /// A capture ended because its target did.
+    Ended {
+        /// Its name.
+        name: &'a str,
+    },
+    /// A target has the host's own network stack: the capture is the whole host's.
+    HostNetwork {
+        /// Its name.
+        name: &'a str,
+    },
+    /// Several targets share a namespace and are one capture.
+    Shared {
+        /// Their common name: `a+b`.
+        name: &'a str,
+        /// The namespace.
+        netns: NetnsId,
+    },
+    /// A container that was taken does not run.
+    NotRunning {
+        /// Its name.
+        name: &'a str,
+        /// What it does instead, in the engine's word.
+        state: &'a str,
+    },
+    /// An `--exclude` that takes nothing.
+    ExcludesNothing {
+        /// It.
+        selector: &'a Selector,
+    },
+    /// Interfaces that were named and are not in a target.
+    MissingInterface {
+        /// The target.
+        name: &'a str,
+        /// The interface.
+        interface: &'a str,
+    },
+    /// The expression matches nothing on this link type.
+    NeverMatches {
+        /// The link type.
+        link_type: LinkType,
+        /// libpcap's words.
+        message: &'a str,
+    },
+    /// The expression is evaluated in user space.
+    InUserSpace {
+        /// Why.
+        why: &'a str,
+    },
+    /// The clock was set by so many nanoseconds.
+    ClockStepped {
+        /// Forward when positive.
+        nanoseconds: i64,
+    },
+    /// The opener has ended: running captures go on, nothing new can be attached.
+    OpenerGone,
+    /// A command of the user's could not be run or failed.
+    Command {
+        /// The command.
+        command: &'a str,
+        /// What happened.
+        what: &'a str,
+    },
+    /// Somebody else captures there as well, or the like: something that is no error.
+    Remark {
+        /// In words.
+        text: &'a str,
+    },
+}

@@ -1,0 +1,92 @@
+use std::path::PathBuf;
+
+use capture::{Autostop, Format, KeepFree, Rotation};
+use docker::Endpoint;
+use model::{Direction, Selector, Snaplen};
+
+/// Which targets are meant.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// A union of these.
+    pub selectors: Vec<Selector>,
+    /// But not these.
+    pub exclude: Vec<Selector>,
+    /// And only what passes these.
+    pub filters: Vec<docker::Filter>,
+}
+
+/// Where frames go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Into files of this name, see [`capture::FileName`].
+    Files(String),
+    /// To standard output.
+    Stdout,
+}
+
+/// How much of the sandbox is demanded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sandbox {
+    /// No Landlock.
+    Off,
+    /// As much as the kernel has.
+    #[default]
+    Auto,
+    /// All of it, or no capture.
+    Strict,
+}
+
+/// A capture as it was asked for: every default is filled in.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The engine, for selectors that need one.
+    pub endpoint: Endpoint,
+    /// What to capture.
+    pub selection: Selection,
+    /// Interfaces inside the targets; all when empty.
+    pub interfaces: Vec<String>,
+    /// pcap-filter(7) expression; empty for everything.
+    pub expression: String,
+    /// Which way frames travel.
+    pub direction: Direction,
+    /// Bytes kept of a frame.
+    pub snaplen: Snaplen,
+    /// Put interfaces into promiscuous mode.
+    pub promiscuous: bool,
+    /// Where frames go.
+    pub output: Output,
+    /// A series of files for each target.
+    pub split: bool,
+    /// In which format.
+    pub format: Format,
+    /// Write every frame with a Linux cooked header, so that all have one link type.
+    pub cooked: bool,
+    /// When files change.
+    pub rotation: Rotation,
+    /// When it ends.
+    pub autostop: Autostop,
+    /// Ring size of each namespace in bytes; its share of `ring_memory` when `None`.
+    pub ring: Option<u32>,
+    /// Bytes of all rings together.
+    pub ring_memory: u32,
+    /// Bytes that frames may occupy between ring and file.
+    pub memory: usize,
+    /// Room that is left on the file system.
+    pub keep_free: KeepFree,
+    /// Write each frame as soon as it is in order.
+    pub packet_buffered: bool,
+    /// A command that is run with each file that is done (`-z`).
+    pub post_rotate: Option<String>,
+    /// Show frames on standard output too.
+    pub print: Option<Vec<String>>,
+    /// Landlock.
+    pub sandbox: Sandbox,
+    /// A socket for each interface, as kernels before 6.15 need it; found out when `None`.
+    pub socket_per_interface: Option<bool>,
+    /// The command line, for the section header's comment.
+    pub command_line: String,
+    /// This program and its version, likewise.
+    pub application: String,
+    /// The working directory, where relative file names begin.
+    pub directory: PathBuf,
+}
