@@ -161,8 +161,19 @@ impl Engine {
     /// As [`Engine::list`] and [`Engine::inspect`].
     pub async fn containers(&self, filters: &[Filter], all: bool) -> Result<Vec<Container>, Error> {
         let listed = self.list(filters, all).await?;
-        stream::iter(listed)
-            .map(async |container| match self.inspect(&container.id).await {
+        let ids: Vec<&str> = listed.iter().map(|container| &*container.id).collect();
+        self.inspect_each(&ids).await
+    }
+
+    /// Everything about each of these containers, in this order, [`INSPECT_CONCURRENCY`] at once.
+    /// One that has vanished is left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::inspect`].
+    pub async fn inspect_each(&self, ids: &[&str]) -> Result<Vec<Container>, Error> {
+        stream::iter(ids)
+            .map(async |id| match self.inspect(id).await {
                 Ok(container) => Ok(Some(container)),
                 Err(Error::NoSuchContainer { .. }) => Ok(None),
                 Err(error) => Err(error),

@@ -27,8 +27,8 @@ pub use error::Error;
 pub use observer::{Notice, Observer};
 pub use outcome::{Failed, Outcome};
 pub use request::{Output, Request, Sandbox, Selection};
-pub use runner::serve as serve_runner;
 pub use runner::ARGV0 as RUNNER_ARGV0;
+pub use runner::serve as serve_runner;
 pub use supervisor::capture;
 
 pub use ::capture::{

@@ -1,1 +1,161 @@
-//! Coming.
+//! From selectors to targets.
+
+use std::{io, net::IpAddr, os::unix::net::UnixStream, sync::Arc};
+
+use docker::{Dial, Engine};
+use model::{Container, Origin, Selector, Target};
+use opener::Opener;
+
+use crate::{Error, Selection, error::NoSuchTarget};
+
+/// What selectors came to.
+#[derive(Debug, Default)]
+pub(crate) struct Resolved {
+    /// Each once, in the order in which selectors took them.
+    pub(crate) targets: Vec<Target>,
+    /// Taken, and not running: with the engine's word for what they do.
+    pub(crate) not_running: Vec<Container>,
+    /// Exclusions that took nothing.
+    pub(crate) idle_exclusions: Vec<Selector>,
+    /// Names of all containers' addresses.
+    pub(crate) names: Vec<(IpAddr, String)>,
+}
+
+impl Selection {
+    /// Whether an engine has to be asked.
+    pub(crate) fn needs_engine(&self) -> bool {
+        self.selectors.iter().any(Selector::needs_engine)
+    }
+}
+
+/// Connects to the engine's socket through the opener, which has the right to.
+#[derive(Debug)]
+pub(crate) struct OpenerDial(pub(crate) Arc<Opener>);
+
+impl Dial for OpenerDial {
+    fn dial(&self) -> io::Result<UnixStream> {
+        self.0.dial().map_err(|error| match error {
+            opener::Error::Refused { errno: Some(errno), .. } => {
+                io::Error::from_raw_os_error(errno)
+            }
+            other => io::Error::other(other),
+        })
+    }
+}
+
+/// Targets of selectors that need no engine.
+pub(crate) fn local(selectors: &[Selector]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for selector in selectors {
+        let origin = match selector {
+            Selector::Pid(pid) => Origin::Process { pid: *pid },
+            Selector::Netns(path) => Origin::Netns { path: path.clone() },
+            Selector::Host => Origin::Host,
+            _ => continue,
+        };
+        let name = match &origin {
+            Origin::Process { pid } => process_name(*pid),
+            Origin::Netns { path } => netns_name(path),
+            _ => "host".to_owned(),
+        };
+        let target = Target { name, origin };
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    targets
+}
+
+/// `nginx.4711`; `pid.4711` where the process does not tell its name.
+fn process_name(pid: u32) -> String {
+    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let comm = comm.trim_end();
+    if comm.is_empty() { format!("pid.{pid}") } else { format!("{comm}.{pid}") }
+}
+
+/// The file's own name.
+fn netns_name(path: &str) -> String {
+    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path).to_owned()
+}
+
+/// Resolves a selection. `engine` is needed where [`Selection::needs_engine`] says so.
+///
+/// With `stopped` containers that do not run are wanted too, and none of them is an error.
+pub(crate) async fn targets(
+    engine: Option<&Engine>,
+    selection: &Selection,
+    stopped: bool,
+) -> Result<Resolved, Error> {
+    let mut resolved = Resolved { targets: local(&selection.selectors), ..Resolved::default() };
+    let Some(engine) = engine else { return Ok(resolved) };
+    let mut containers = engine.list(&[], true).await?;
+    resolved.names = docker::address_names(&containers);
+    if !selection.filters.is_empty() {
+        let passing = engine.list(&selection.filters, true).await?;
+        containers.retain(|container| passing.iter().any(|other| other.id == container.id));
+    }
+    let resolution = docker::resolve(&selection.selectors, &selection.exclude, &containers);
+    let lines = mistakes(&resolution, selection, stopped);
+    if !lines.is_empty() {
+        return Err(NoSuchTarget { lines }.into());
+    }
+    resolved.not_running = resolution.not_running.iter().map(|not| not.container.clone()).collect();
+    resolved.idle_exclusions =
+        resolution.unmatched_exclusions.iter().map(|un| un.selector.clone()).collect();
+    let ids: Vec<&str> = resolution.chosen.iter().map(|chosen| &*chosen.id).collect();
+    for container in engine.inspect_each(&ids).await? {
+        resolved.targets.push(Target::container(container));
+    }
+    Ok(resolved)
+}
+
+/// A line for each selector that does not lead to a target.
+fn mistakes(
+    resolution: &docker::Resolution<'_>,
+    selection: &Selection,
+    stopped: bool,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for unmatched in &resolution.unmatched {
+        let what =
+            if unmatched.selector.is_pattern() { "takes no container" } else { "is no container" };
+        let among =
+            if selection.filters.is_empty() { "" } else { " among those that pass --filter" };
+        let mut line = format!("`{}` {what}{among}", unmatched.selector);
+        if !unmatched.nearest.is_empty() {
+            let nearest: Vec<String> =
+                unmatched.nearest.iter().map(|name| format!("`{name}`")).collect();
+            line += &format!("; did you mean {}?", nearest.join(" or "));
+        }
+        lines.push(line);
+    }
+    for ambiguous in &resolution.ambiguous {
+        let names: Vec<String> = ambiguous
+            .candidates
+            .iter()
+            .map(|container| format!("{} ({})", container.name, container.short_id()))
+            .collect();
+        lines.push(format!(
+            "`{}` fits several containers: {}",
+            ambiguous.selector,
+            names.join(", ")
+        ));
+    }
+    if stopped {
+        return lines;
+    }
+    let nothing_runs =
+        resolution.chosen.is_empty() && !selection.selectors.iter().any(|s| !s.needs_engine());
+    for not_running in &resolution.not_running {
+        if !not_running.selector.is_pattern() || nothing_runs {
+            lines.push(format!(
+                "`{}` does not run: {} is {}",
+                not_running.selector, not_running.container.name, not_running.state
+            ));
+        }
+    }
+    if lines.is_empty() && nothing_runs {
+        lines.push("every container that was taken is excluded again".to_owned());
+    }
+    lines
+}
