@@ -17,5 +17,6 @@ mod server;
 
 pub use client::{Opened, Opener, Seen};
 pub use error::{Error, Reason};
+pub use proof::{Proved, prove};
 pub use request::{Place, Scope, Spec};
 pub use server::{ARGV0, serve};

@@ -89,7 +89,7 @@ fn answer(request: &Request, engine_socket: Option<&str>) -> Result<Reply, Refus
     }
 }
 
-fn opened(found: proof::Found, sockets: Sockets) -> Reply {
+fn opened(found: proof::Proved, sockets: Sockets) -> Reply {
     let id = found.netns.id();
     let body = Encoder::default()
         .u64(id.dev)
@@ -97,12 +97,13 @@ fn opened(found: proof::Found, sockets: Sockets) -> Reply {
         .bool(sockets.program_refused)
         .u32(sockets.geometry.block_bytes())
         .u32(sockets.geometry.blocks())
-        .bool(found.pidfd.is_some())
+        .bool(found.process.is_some())
         .each(&sockets.packet, |out, (index, _)| out.u32(*index))
         .each(&sockets.missing, |out, name| out.text(name))
         .finish();
     let packet = sockets.packet.into_iter().map(|(_, fd)| fd);
-    let descriptors = sockets.netlink.into_iter().chain(found.pidfd).chain(packet).collect();
+    let descriptors =
+        sockets.netlink.into_iter().chain(found.process.map(Into::into)).chain(packet).collect();
     Reply { body, descriptors }
 }
 

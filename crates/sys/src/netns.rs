@@ -82,6 +82,22 @@ impl Netns {
         self.id
     }
 
+    /// Moves the calling thread into the namespace, for a process that is about to become another
+    /// program. Everything else visits ([`Netns::visit`]).
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    ///
+    /// # Privileges
+    /// `CAP_SYS_ADMIN` in the namespace's user namespace and in one's own.
+    pub fn enter(&self) -> Result<(), Error> {
+        rustix::thread::move_into_link_name_space(
+            self.fd.as_fd(),
+            Some(LinkNameSpaceType::Network),
+        )
+        .map_err(Error::call("setns"))
+    }
+
     /// Does `work` inside the namespace, on a thread of its own.
     ///
     /// # Errors
@@ -91,11 +107,7 @@ impl Netns {
     /// `CAP_SYS_ADMIN` in the namespace's user namespace and in one's own.
     pub fn visit<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         on_own_thread(|| {
-            rustix::thread::move_into_link_name_space(
-                self.fd.as_fd(),
-                Some(LinkNameSpaceType::Network),
-            )
-            .map_err(Error::call("setns"))?;
+            self.enter()?;
             Ok(work())
         })
     }
