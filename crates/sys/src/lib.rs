@@ -9,6 +9,8 @@ pub mod companion;
 pub mod disk;
 mod error;
 pub mod landlock;
+pub mod machine;
+pub mod mount;
 pub mod netlink;
 pub mod netns;
 pub mod packet;
