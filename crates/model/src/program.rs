@@ -1,5 +1,6 @@
 /// One classic BPF instruction, laid out as `struct sock_filter` of `linux/filter.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
 pub struct Instruction {
     /// Operation.
     pub code: u16,

@@ -12,9 +12,22 @@ use crate::{Error, ring::Geometry};
 
 /// `ETH_P_ALL` of `linux/if_ether.h`.
 const ETH_P_ALL: u16 = 0x0003;
+/// `TPACKET_V3`, of an enumeration without a width.
+const TPACKET_V3: c_int = 2;
+/// `AF_PACKET` in the width of `sll_family`.
+const AF_PACKET: u16 = 17;
+/// `PACKET_MR_PROMISC` in the width of `mr_type`.
+const PACKET_MR_PROMISC: u16 = 1;
+const _: () = assert!(libc::AF_PACKET == 17 && libc::PACKET_MR_PROMISC == 1);
 
 // The kernel reads the instructions of a program as `struct sock_filter`.
-const _: () = assert!(mem::size_of::<Instruction>() == mem::size_of::<libc::sock_filter>());
+const _: () = {
+    assert!(mem::size_of::<Instruction>() == mem::size_of::<libc::sock_filter>());
+    assert!(mem::offset_of!(Instruction, code) == mem::offset_of!(libc::sock_filter, code));
+    assert!(mem::offset_of!(Instruction, jt) == mem::offset_of!(libc::sock_filter, jt));
+    assert!(mem::offset_of!(Instruction, jf) == mem::offset_of!(libc::sock_filter, jf));
+    assert!(mem::offset_of!(Instruction, k) == mem::offset_of!(libc::sock_filter, k));
+};
 const _: () = assert!(mem::size_of::<libc::tpacket_req3>() == 28);
 const _: () = assert!(mem::size_of::<libc::tpacket_stats_v3>() == 12);
 const _: () = assert!(mem::size_of::<libc::sockaddr_ll>() == 20);
@@ -57,7 +70,7 @@ impl PacketSocket {
         }
         // SAFETY: the call just gave us this descriptor, and nobody else has it.
         let socket = Self(unsafe { OwnedFd::from_raw_fd(fd) });
-        let version = libc::tpacket_versions::TPACKET_V3 as c_int;
+        let version: c_int = TPACKET_V3;
         set(&socket.0, libc::SOL_PACKET, libc::PACKET_VERSION, &version)
             .map_err(Error::call("setsockopt(PACKET_VERSION)"))?;
         // One socket with this set, and all taps get the stamp of one and the same moment.
@@ -115,16 +128,12 @@ impl PacketSocket {
     pub fn bind(&self, interface: Option<u32>) -> Result<(), Error> {
         // SAFETY: plain numbers and bytes, for which zero is a value.
         let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_family = AF_PACKET;
         address.sll_protocol = ETH_P_ALL.to_be();
         address.sll_ifindex = to_ifindex(interface.unwrap_or(0))?;
         // SAFETY: the address is valid for its stated length and only read.
         let done = unsafe {
-            libc::bind(
-                self.0.as_raw_fd(),
-                (&raw const address).cast(),
-                mem::size_of_val(&address) as libc::socklen_t,
-            )
+            libc::bind(self.0.as_raw_fd(), (&raw const address).cast(), length_of(&address))
         };
         if done == 0 { Ok(()) } else { Err(Error::call("bind")(io::Error::last_os_error())) }
     }
@@ -139,7 +148,7 @@ impl PacketSocket {
     pub fn set_promiscuous(&self, interface: u32) -> Result<(), Error> {
         let membership = libc::packet_mreq {
             mr_ifindex: to_ifindex(interface)?,
-            mr_type: libc::PACKET_MR_PROMISC as u16,
+            mr_type: PACKET_MR_PROMISC,
             mr_alen: 0,
             mr_address: [0; 8],
         };
@@ -154,7 +163,7 @@ impl PacketSocket {
     pub fn take_counts(&self) -> Result<Counts, Error> {
         // SAFETY: plain numbers, for which zero is a value.
         let mut stats: libc::tpacket_stats_v3 = unsafe { mem::zeroed() };
-        let mut length = mem::size_of_val(&stats) as libc::socklen_t;
+        let mut length = length_of(&stats);
         // SAFETY: both pointers are valid for writes, and length tells the size of stats.
         let done = unsafe {
             libc::getsockopt(
@@ -186,9 +195,14 @@ fn to_ifindex(index: u32) -> Result<c_int, Error> {
     c_int::try_from(index).map_err(|_| Error::Malformed { what: "interface index above 2^31" })
 }
 
+/// The length of a value that is handed to the kernel.
+fn length_of<T>(value: &T) -> libc::socklen_t {
+    libc::socklen_t::try_from(mem::size_of_val(value)).unwrap_or(libc::socklen_t::MAX)
+}
+
 /// `setsockopt(2)` with a value of plain C layout.
 fn set<T>(fd: &OwnedFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
-    let length = mem::size_of::<T>() as libc::socklen_t;
+    let length = length_of(value);
     // SAFETY: the pointer is valid for length bytes, which the kernel copies.
     let done = unsafe {
         libc::setsockopt(fd.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length)

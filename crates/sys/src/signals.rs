@@ -44,7 +44,8 @@ impl Signal {
 pub struct Signals(OwnedFd);
 
 impl Signals {
-    /// Begins to hold back the signals of [`Signal`], but for those that are ignored (`nohup`).
+    /// Begins to hold back the signals of [`Signal`], but for SIGHUP where it is ignored
+    /// (`nohup`).
     ///
     /// Call it before any thread exists: threads inherit it. Children started with
     /// `std::process::Command` do not.
@@ -56,7 +57,7 @@ impl Signals {
         let mut set: libc::sigset_t = unsafe { mem::zeroed() };
         // SAFETY: valid for writes.
         unsafe { libc::sigemptyset(&raw mut set) };
-        for signal in Signal::ALL.into_iter().filter(|signal| !is_ignored(*signal)) {
+        for signal in Signal::ALL.into_iter().filter(|signal| !stays_ignored(*signal)) {
             // SAFETY: an initialised set, and a number that is a signal.
             unsafe { libc::sigaddset(&raw mut set, signal.number()) };
         }
@@ -93,6 +94,12 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Who starts us with `nohup` wants us to outlive the terminal. A shell ignores the others for its
+/// background jobs, and there they are sent on purpose.
+fn stays_ignored(signal: Signal) -> bool {
+    signal == Signal::HangUp && is_ignored(signal)
 }
 
 fn is_ignored(signal: Signal) -> bool {
