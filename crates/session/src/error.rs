@@ -1,6 +1,7 @@
 use std::{io, path::PathBuf};
 
 use model::Selector;
+use sys::privileges::{self, Capability};
 
 /// Why a session could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +83,23 @@ pub enum Error {
         /// Whether all of them failed for want of rights.
         not_permitted: bool,
     },
+    /// A target could not be entered.
+    #[error("cannot enter {target}: {source}")]
+    Enter {
+        /// The target.
+        target: String,
+        /// Why not.
+        source: sys::Error,
+    },
+    /// A program could not be started inside a target: by its kind the source tells one that was
+    /// not found from one that cannot be run.
+    #[error("cannot run {program}: {source}")]
+    Exec {
+        /// The program.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// `exec` takes one target.
     #[error("`{selector}` takes {count} targets, and one is needed: {names}")]
     SeveralTargets {
@@ -92,6 +110,19 @@ pub enum Error {
         /// The first of them.
         names: String,
     },
+}
+
+impl Error {
+    /// A namespace may not be entered: names the capabilities that this process has not, or, where
+    /// it has them, what was `said`: one in another user namespace may be missing.
+    pub(crate) fn not_permitted(what: String, said: &dyn std::error::Error) -> Self {
+        let needed = [Capability::SYS_ADMIN, Capability::SYS_PTRACE];
+        let missing = match privileges::effective().map(|effective| effective.missing(&needed)) {
+            Ok(missing) if !missing.is_empty() => format!("missing {missing}"),
+            _ => said.to_string(),
+        };
+        Self::NotPermitted { what, missing }
+    }
 }
 
 /// Selectors that do not lead to targets. All of them are told at once.

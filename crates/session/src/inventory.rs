@@ -1,9 +1,28 @@
 //! What can be captured.
+//!
+//! One request lists the containers, and only those that are shown and run are inspected, for
+//! their process. Then each namespace is looked at: by the opener where this process has the
+//! rights, which it gives up before it reads the engine's first word; otherwise by this process
+//! itself, which gets as far as its user may.
 
-use docker::Endpoint;
-use model::{Interface, NetnsId, Target};
+use std::{collections::HashMap, sync::Arc};
 
-use crate::{Error, Selection};
+use docker::{Endpoint, Engine, Host};
+use model::{Container, Interface, NetnsId, Origin, Selector, Target};
+use opener::{Opener, Place, Reason};
+use sys::{
+    netlink::{self, Netlink},
+    netns::Netns,
+    privileges::{self, Capability},
+};
+
+use crate::{
+    Error, Observer, Sandbox, Selection,
+    error::NoSuchTarget,
+    naming::place,
+    resolve::{self, OpenerDial},
+    rights,
+};
 
 /// A target with what can be learned about it without capturing it.
 #[derive(Debug)]
@@ -14,7 +33,7 @@ pub struct Entry {
     pub netns: Option<NetnsId>,
     /// Its interfaces, where they were asked for and may be looked at.
     pub interfaces: Vec<Interface>,
-    /// Why it may not be looked at.
+    /// Why it may not be looked at. For a container only where interfaces were asked for.
     pub problem: Option<Error>,
 }
 
@@ -29,4 +48,178 @@ pub struct Query {
     pub all: bool,
     /// Look into the namespaces.
     pub interfaces: bool,
+}
+
+/// Lists targets: first those of `pid:`, `netns:` and `host`, then containers in the order in which
+/// selectors took them, or the newest first.
+///
+/// A container that does not run is listed when it was named, or with [`Query::all`].
+///
+/// Takes over the process where that has rights: they are given up for good. To be called before
+/// any thread exists.
+///
+/// # Errors
+/// [`Error::NoSuchTarget`] for selectors that take nothing; [`Error::Engine`] when the engine is
+/// needed and does not answer. What cannot be looked at is an [`Entry::problem`].
+///
+/// # Privileges
+/// Access to the engine's socket. For the namespaces of others `CAP_SYS_ADMIN` and
+/// `CAP_SYS_PTRACE`.
+pub fn list(query: &Query) -> Result<Vec<Entry>, Error> {
+    let needs_engine = query.selection.selectors.is_empty() || query.selection.needs_engine();
+    let looker = Looker::start(query, needs_engine)?;
+    let mut targets = resolve::local(&query.selection.selectors);
+    if needs_engine {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| Error::Kernel(sys::Error::call("epoll_create")(source)))?;
+        let containers = runtime.block_on(async {
+            let engine = looker.connect(&query.endpoint).await?;
+            containers(&engine, query).await
+        });
+        // Not waiting for a look-up of the engine's own name.
+        runtime.shutdown_background();
+        targets.extend(containers?.into_iter().map(Target::container));
+    }
+    Ok(targets.into_iter().map(|target| looker.entry(target, query.interfaces)).collect())
+}
+
+/// The containers that are asked for; those that run with all that is known about them.
+async fn containers(engine: &Engine, query: &Query) -> Result<Vec<Container>, Error> {
+    let selection = &query.selection;
+    if selection.selectors.is_empty() {
+        return everything(engine, query).await;
+    }
+    let resolved = resolve::targets(Some(engine), selection, true).await?;
+    let named = |container: &Container| {
+        selection.selectors.iter().any(|s| !s.is_pattern() && docker::takes(s, container))
+    };
+    let running = resolved.targets.into_iter().filter_map(|target| match target.origin {
+        Origin::Container(container) => Some(*container),
+        _ => None,
+    });
+    let stopped = resolved.not_running.into_iter().filter(|c| query.all || named(c));
+    Ok(running.chain(stopped).collect())
+}
+
+/// All containers, with what passes the filters and is not excluded.
+async fn everything(engine: &Engine, query: &Query) -> Result<Vec<Container>, Error> {
+    let mut listed = engine.list(&query.selection.filters, query.all).await?;
+    let any = [Selector::Name("*".to_owned())];
+    let resolution = docker::resolve(&any, &query.selection.exclude, &listed);
+    if !resolution.ambiguous.is_empty() {
+        let several = |s: &Selector| format!("--exclude `{s}` fits several containers");
+        let lines = resolution.ambiguous.iter().map(|a| several(&a.selector)).collect();
+        return Err(NoSuchTarget { lines }.into());
+    }
+    let live: Vec<&str> = resolution.chosen.iter().map(|container| &*container.id).collect();
+    let stopped: Vec<String> =
+        resolution.not_running.iter().map(|not| not.container.id.clone()).collect();
+    let inspected = engine.inspect_each(&live).await?;
+    let mut inspected: HashMap<String, Container> =
+        inspected.into_iter().map(|container| (container.id.clone(), container)).collect();
+    // In the engine's order; what has vanished since is left out.
+    listed.retain_mut(|container| match inspected.remove(&container.id) {
+        Some(whole) => {
+            *container = whole;
+            true
+        }
+        None => stopped.contains(&container.id),
+    });
+    Ok(listed)
+}
+
+/// Who looks at namespaces.
+enum Looker {
+    /// The opener; this process has no rights any more.
+    Opener(Arc<Opener>),
+    /// This process.
+    Here,
+}
+
+/// There is nobody to tell that rights were given up: it costs nothing here.
+struct Nobody;
+
+impl Observer for Nobody {}
+
+impl Looker {
+    fn start(query: &Query, needs_engine: bool) -> Result<Self, Error> {
+        if !privileges::effective()?.contains(Capability::SYS_ADMIN) {
+            return Ok(Self::Here);
+        }
+        let person = rights::person()?;
+        let socket = match &query.endpoint.host {
+            Host::Unix(path) if needs_engine => path.to_str(),
+            _ => None,
+        };
+        let opener = Opener::start(socket).map_err(|source| Error::StartOpener { source })?;
+        let user = person.as_ref().map(|(_, user)| user);
+        rights::give_up(user, Vec::new(), Sandbox::Auto, &mut Nobody)?;
+        Ok(Self::Opener(Arc::new(opener)))
+    }
+
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Engine, docker::Error> {
+        match (self, &endpoint.host) {
+            (Self::Opener(opener), Host::Unix(_)) => {
+                let dial = Arc::new(OpenerDial(Arc::clone(opener)));
+                Engine::connect_through(endpoint, dial, docker::DEADLINE).await
+            }
+            _ => Engine::connect(endpoint).await,
+        }
+    }
+
+    fn entry(&self, target: Target, interfaces: bool) -> Entry {
+        let place = place(&target);
+        let mut entry = Entry { target, netns: None, interfaces: Vec::new(), problem: None };
+        if let Some(place) = place
+            && let Err(error) = self.look(place, interfaces, &mut entry)
+            && (interfaces || entry.target.as_container().is_none())
+        {
+            entry.problem = Some(error);
+        }
+        entry
+    }
+
+    /// Fills in a namespace's identity, and its interfaces where they are asked for.
+    fn look(&self, place: Place, interfaces: bool, entry: &mut Entry) -> Result<(), Error> {
+        let name = &entry.target.name;
+        let what = || format!("look into {name}");
+        let refused = |source: opener::Error| match (source.reason(), self) {
+            // It has its rights, as far as there were any: what it said is the reason.
+            (Reason::NotPermitted, Self::Opener(_)) => {
+                Error::NotPermitted { what: what(), missing: source.to_string() }
+            }
+            (Reason::NotPermitted, Self::Here) => Error::not_permitted(what(), &source),
+            _ => Error::Opener { target: name.clone(), source },
+        };
+        let failed = |source: sys::Error| match source.is_permission() {
+            true => Error::not_permitted(what(), &source),
+            false => Error::Enter { target: name.clone(), source },
+        };
+        let socket = match self {
+            Self::Opener(opener) => {
+                let seen = opener.look(place).map_err(refused)?;
+                entry.netns = Some(seen.netns);
+                seen.netlink
+            }
+            Self::Here => {
+                let netns = opener::prove(&place).map_err(refused)?.netns;
+                entry.netns = Some(netns.id());
+                if !interfaces {
+                    return Ok(());
+                }
+                // To enter one's own takes rights, too, and changes nothing.
+                if netns.id() == Netns::current().map_err(failed)?.id() {
+                    netlink::open().map_err(failed)?
+                } else {
+                    netns.visit(netlink::open).and_then(|socket| socket).map_err(failed)?
+                }
+            }
+        };
+        if interfaces {
+            entry.interfaces = Netlink::from_fd(socket).interfaces().map_err(failed)?;
+        }
+        Ok(())
+    }
 }
