@@ -1,3 +1,74 @@
-//! whaletap: capture the traffic of containers by name.
+//! whaletap: captures the network traffic of Docker containers, picked by name.
+//!
+//! The binary is flags, text for people and exit codes; what it does stands in `session`.
+//!
+//! ```text
+//!  words ─► flags (what was typed) ─► high (what it means) ─► session ─► show ─► stderr, stdout
+//!                                                                    └─► exit code
+//! ```
+//!
+//! The same file is also the opener and the runner, the small processes that `session` starts: they
+//! are recognised by `argv[0]`, before anything else is looked at.
 
-fn main() {}
+mod command;
+mod exit;
+mod flags;
+mod high;
+mod quantity;
+mod show;
+mod terminal;
+
+use std::{env, fmt::Display, io::Write, process::ExitCode};
+
+use clap::{Parser, error::ErrorKind};
+
+use crate::{exit::Exit, flags::Whaletap, terminal::safe_lines};
+
+fn main() -> ExitCode {
+    match env::args_os().next() {
+        Some(name) if name == session::RUNNER_ARGV0 => companion(session::serve_runner()),
+        Some(name) if name == opener::ARGV0 => companion(opener::serve()),
+        _ => person(),
+    }
+}
+
+/// The end of a companion: its client hears of failures through the channel, people here.
+fn companion<E: Display>(served: Result<(), E>) -> ExitCode {
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to be told when this fails.
+            let _ = writeln!(anstream::stderr(), "whaletap: companion process: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn person() -> ExitCode {
+    let whaletap = match Whaletap::try_parse() {
+        Ok(whaletap) => whaletap,
+        Err(error) => return usage(&error),
+    };
+    match command::run(whaletap) {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.tell(&mut anstream::stderr());
+            failure.exit.code().into()
+        }
+    }
+}
+
+/// Help and version go to stdout; what does not parse goes to stderr in our own form.
+fn usage(error: &clap::Error) -> ExitCode {
+    let help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if help || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // A reader that went away, as of `whaletap --help | head`, is a normal end.
+        let _ = error.print();
+        return if help { Exit::Success } else { Exit::Usage }.code().into();
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    // The words that were typed are among it.
+    let _ = writeln!(anstream::stderr(), "whaletap: {}", safe_lines(text.trim_end()));
+    Exit::Usage.code().into()
+}

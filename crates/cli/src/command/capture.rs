@@ -1,0 +1,183 @@
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
+
+use session::{Ending, Outcome, Output};
+
+use super::face::Face;
+use crate::{
+    exit::{Exit, Failure},
+    flags::{CaptureFlags, GlobalFlags},
+    high::{Surroundings, capture},
+    show::{self, TargetCounts},
+    terminal::safe,
+};
+
+/// `whaletap capture`.
+pub(super) fn run(
+    flags: CaptureFlags,
+    global: &GlobalFlags,
+    surroundings: &Surroundings,
+) -> Result<ExitCode, Failure> {
+    let asked = capture(flags, global, surroundings)?;
+    let into = match &asked.request.output {
+        Output::Files(name) => name.clone(),
+        Output::Stdout => "standard output".to_owned(),
+    };
+    let words = asked.request.selection.selectors.iter().map(ToString::to_string).collect();
+    let live = !asked.quiet && std::io::stderr().is_terminal();
+    let mut face = Face::new(anstream::stderr(), asked.level, asked.quiet, live, into);
+    let outcome = session::capture(asked.request, &mut face).map_err(|error| {
+        face.finish();
+        behind_dashes(error.into(), words)
+    })?;
+    face.finish();
+    let summary = summary(&outcome, asked.quiet);
+    // Nobody is left to be told when this fails.
+    let _ = face.out().write_all(summary.as_bytes());
+    match failure(outcome, asked.fail_on_drop) {
+        Ok(exit) => Ok(exit.code().into()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The end of a capture: the counts, a row for each target, the file, and why it ended.
+fn summary(outcome: &Outcome, quiet: bool) -> String {
+    let snapshot = &outcome.snapshot;
+    let mut lines = show::count_lines(&snapshot.total());
+    if !quiet {
+        let targets: Vec<_> = snapshot.sources.iter().map(TargetCounts::from).collect();
+        lines.extend(show::target_table(&targets));
+        if let Some(file) = &snapshot.file {
+            let file = file.to_string_lossy();
+            lines.push(match snapshot.files {
+                0 | 1 => format!("file: {}", safe(&file)),
+                files => format!("{files} files, the last: {}", safe(&file)),
+            });
+        }
+        lines.push(show::ending(outcome));
+    }
+    for source in &snapshot.sources {
+        if !source.stats.adds_up() {
+            lines.push(format!(
+                "whaletap: {}: received {}, accounted for {}: this is a bug in whaletap",
+                safe(&source.name),
+                source.stats.received,
+                source.stats.accounted()
+            ));
+        }
+    }
+    super::text(&lines)
+}
+
+/// The exit code of a capture that took place, or what broke it off.
+fn failure(outcome: Outcome, fail_on_drop: bool) -> Result<Exit, Failure> {
+    match outcome.ending {
+        Ending::Failed(error) => return Err(error.into()),
+        Ending::NoRoom { path, free, keep } => {
+            let what = format!(
+                "{}: no room: {} are left on the file system, and {} are kept free",
+                path.display(),
+                show::bytes(free),
+                show::bytes(keep)
+            );
+            let hint = "what was written can be read; --keep-free says how much is left alone, and \
+                        -C with -W makes a ring of files";
+            return Err(Failure { hint: Some(hint.into()), ..Failure::new(Exit::Failure, what) });
+        }
+        _ => {}
+    }
+    let lost = outcome.snapshot.total().lost();
+    if !outcome.failed.is_empty() || (fail_on_drop && lost > 0) {
+        return Ok(Exit::Partial);
+    }
+    Ok(Exit::Success)
+}
+
+/// Adds the likeliest mistake to a failure: an expression where selectors stand.
+fn behind_dashes(mut failure: Failure, selectors: Vec<String>) -> Failure {
+    const WORDS: [&str; 14] = [
+        "tcp",
+        "udp",
+        "icmp",
+        "icmp6",
+        "arp",
+        "ip",
+        "ip6",
+        "port",
+        "portrange",
+        "src",
+        "dst",
+        "net",
+        "not",
+        "vlan",
+    ];
+    let at = selectors.iter().position(|word| {
+        word.split_whitespace().next().is_some_and(|first| WORDS.contains(&first))
+    });
+    if let (Exit::NoSuchTarget, Some(at)) = (failure.exit, at) {
+        let (targets, expression) = selectors.split_at(at);
+        let targets = if targets.is_empty() { "NAME".to_owned() } else { targets.join(" ") };
+        failure.hint = Some(format!(
+            "an expression stands behind `--`: whaletap capture {targets} -- {}",
+            expression.join(" ")
+        ));
+    }
+    failure
+}
+
+#[cfg(test)]
+mod tests {
+    use session::{CaptureError, Failed, Snapshot};
+
+    use super::*;
+
+    fn outcome(ending: Ending) -> Outcome {
+        let snapshot = Snapshot { file: Some("a.pcapng".into()), files: 1, ..Snapshot::default() };
+        Outcome { snapshot, ending, failed: Vec::new(), all_targets_ended: false }
+    }
+
+    #[test]
+    fn the_summary_begins_with_tcpdumps_lines() {
+        let text = summary(&outcome(Ending::Stopped), false);
+        assert_eq!(
+            text,
+            "0 packets captured\n0 packets received by filter\n0 packets dropped by kernel\n\
+             NAME   PACKETS   BYTES   RECEIVED   DROPPED BY KERNEL\n\
+             file: a.pcapng\nended: stopped\n"
+        );
+        assert_eq!(summary(&outcome(Ending::Stopped), true).lines().count(), 3);
+    }
+
+    #[test]
+    fn exit_codes_of_ends() {
+        for end in [Ending::Stopped, Ending::PipeClosed] {
+            assert_eq!(failure(outcome(end), true).unwrap(), Exit::Success);
+        }
+        let error = session::Error::NoInterface { target: "db".into(), interfaces: "x".into() };
+        let partial = Outcome {
+            failed: vec![Failed { name: "db".into(), error }],
+            ..outcome(Ending::Stopped)
+        };
+        assert_eq!(failure(partial, false).unwrap(), Exit::Partial);
+        let full = Ending::NoRoom { path: "a".into(), free: 1000, keep: 2000 };
+        let told = failure(outcome(full), false).unwrap_err();
+        assert_eq!(told.exit, Exit::Failure);
+        assert!(told.lines[0].contains("1.0 kB"), "{told:?}");
+        let broken = Ending::Failed(CaptureError::Panicked { thread: "reader" });
+        let told = failure(outcome(broken), false).unwrap_err();
+        assert!(told.hint.is_some_and(|hint| hint.contains("bug")));
+    }
+
+    #[test]
+    fn an_expression_among_selectors_is_recognised() {
+        let missing = || Failure::new(Exit::NoSuchTarget, "no such container: tcp");
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let told = behind_dashes(missing(), words(&["web", "tcp", "port", "80"]));
+        assert!(told.hint.unwrap().ends_with("whaletap capture web -- tcp port 80"));
+        let told = behind_dashes(missing(), words(&["tcp port 80"]));
+        assert!(told.hint.unwrap().ends_with("capture NAME -- tcp port 80"));
+        assert_eq!(behind_dashes(missing(), words(&["wbe"])).hint, None);
+    }
+}

@@ -1,0 +1,219 @@
+use std::time::Duration;
+
+use clap::{ArgAction, Args, ValueEnum};
+use model::Selector;
+use session::{Format, KeepFree};
+
+use super::SELECTORS;
+use crate::quantity::{
+    RingCriterion, StopCriterion, at_least_one, file_size, keep_free, memory, ring_memory,
+    ring_size, span,
+};
+
+/// `whaletap capture`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    override_usage = "whaletap capture [OPTIONS] SELECTOR... [-- EXPRESSION]",
+    after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n\n{SELECTORS}\n\n{SIGNALS}"),
+)]
+pub(crate) struct CaptureFlags {
+    /// What to capture: `whaletap ls` lists what there is
+    #[arg(value_name = "SELECTOR")]
+    pub(crate) selectors: Vec<Selector>,
+    /// Only packets that pass this pcap-filter(7) expression, such as tcp port 80
+    #[arg(value_name = "EXPRESSION", last = true, conflicts_with = "capture_filter")]
+    pub(crate) expression: Vec<String>,
+
+    /// But not these; repeatable
+    #[arg(long, value_name = "SELECTOR", help_heading = WHOM)]
+    pub(crate) exclude: Vec<Selector>,
+    /// Only containers that pass docker's filter, such as label=tier; repeatable
+    #[arg(long = "filter", value_name = "KEY=VALUE", help_heading = WHOM)]
+    pub(crate) filters: Vec<docker::Filter>,
+    /// Only this interface of each target; repeatable [default: all]
+    #[arg(short = 'i', long = "interface", value_name = "NAME", help_heading = WHOM)]
+    pub(crate) interfaces: Vec<String>,
+
+    /// The expression as one word, instead of behind --
+    #[arg(long, value_name = "EXPRESSION", help_heading = WHAT)]
+    pub(crate) capture_filter: Option<String>,
+    /// Direction, as the interface sees it
+    #[arg(short = 'Q', long, value_name = "WAY", default_value = "inout", help_heading = WHAT)]
+    pub(crate) direction: Way,
+    /// Bytes kept of a packet, at most 262144; 0 for the default
+    #[arg(short = 's', long = "snapshot-length", value_name = "BYTES", default_value = "262144",
+          help_heading = WHAT)]
+    pub(crate) snaplen: u32,
+    /// Put interfaces into promiscuous mode
+    #[arg(long, conflicts_with = "not_promiscuous", help_heading = WHAT)]
+    pub(crate) promiscuous: bool,
+    /// Do not: the default
+    #[arg(short = 'p', long = "no-promiscuous-mode", help_heading = WHAT)]
+    pub(crate) not_promiscuous: bool,
+
+    /// File, or - for stdout; strftime(3), {host} and {target} are filled in
+    /// [default: {host}-%Y-%m-%d_%H-%M-%S.pcapng]
+    #[arg(short = 'w', long, value_name = "FILE", help_heading = WHERE)]
+    pub(crate) write: Option<String>,
+    /// Format [default: pcapng, or pcap where FILE ends in .pcap]
+    #[arg(short = 'F', long = "file-format", value_name = "FORMAT", help_heading = WHERE)]
+    pub(crate) format: Option<Written>,
+    /// A file for each target; {target} goes before the suffix
+    #[arg(long, help_heading = WHERE)]
+    pub(crate) split: bool,
+    /// One link type for all packets: Linux cooked headers
+    #[arg(short = 'y', long = "linktype", value_name = "TYPE", ignore_case = true,
+          help_heading = WHERE)]
+    pub(crate) link_type: Option<Cooked>,
+    /// Write each packet at once, not in chunks
+    #[arg(short = 'U', long, help_heading = WHERE)]
+    pub(crate) packet_buffered: bool,
+    /// Show packets on stdout, too, as tcpdump or tshark prints them
+    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, require_equals = true,
+          default_missing_value = "auto", help_heading = WHERE)]
+    pub(crate) print: Option<PrintProgram>,
+    /// Addresses, not names, with --print
+    #[arg(short = 'n', long = "numeric", action = ArgAction::Count, help_heading = WHERE)]
+    pub(crate) numeric: u8,
+
+    /// New file after SIZE: millions of bytes, or with k, m, g KiB, MiB, GiB
+    #[arg(short = 'C', long = "file-size", value_name = "SIZE", value_parser = file_size,
+          help_heading = FILES)]
+    pub(crate) file_size: Option<u64>,
+    /// New file after SECONDS; FILE is a strftime(3) name
+    #[arg(short = 'G', long = "rotate-seconds", value_name = "SECONDS",
+          value_parser = at_least_one::<u64>, help_heading = FILES)]
+    pub(crate) rotate_seconds: Option<u64>,
+    /// With -C, files in the ring; with -G alone, files until the end
+    #[arg(short = 'W', long = "file-count", value_name = "N", value_parser = at_least_one::<u32>,
+          help_heading = FILES)]
+    pub(crate) file_count: Option<u32>,
+    /// dumpcap's ring: duration:SECONDS, interval:SECONDS, filesize:KB or packets:N for a new
+    /// file, files:N to keep the last N; repeatable
+    #[arg(short = 'b', long = "ring-buffer", value_name = "CRITERION",
+          conflicts_with_all = ["file_size", "rotate_seconds", "file_count"],
+          help_heading = FILES)]
+    pub(crate) ring_buffer: Vec<RingCriterion>,
+    /// Run COMMAND FILE for each finished file, at the lowest priority
+    #[arg(short = 'z', long = "postrotate-command", value_name = "COMMAND", help_heading = FILES)]
+    pub(crate) post_rotate: Option<String>,
+
+    /// End after N packets
+    #[arg(short = 'c', long, value_name = "N", value_parser = at_least_one::<u64>,
+          help_heading = END)]
+    pub(crate) count: Option<u64>,
+    /// End after TIME: seconds, or 500ms, 30s, 1m30s, 2h
+    #[arg(long, value_name = "TIME", value_parser = span, help_heading = END)]
+    pub(crate) duration: Option<Duration>,
+    /// End after duration:SECONDS, files:N, filesize:KB (1000 bytes) or packets:N; repeatable
+    #[arg(short = 'a', long = "autostop", value_name = "CRITERION", help_heading = END)]
+    pub(crate) autostop: Vec<StopCriterion>,
+    /// End before less than this is free on the file system: 5%, 10GiB, 0
+    #[arg(long, value_name = "ROOM", value_parser = keep_free, default_value = "5%",
+          help_heading = END)]
+    pub(crate) keep_free: KeepFree,
+    /// Exit with 5 when packets were lost
+    #[arg(long, help_heading = END)]
+    pub(crate) fail_on_drop: bool,
+
+    /// Ring of each target, in KiB or with a unit [default: its share of --ring-memory]
+    #[arg(short = 'B', long, value_name = "SIZE", value_parser = ring_size,
+          help_heading = RESOURCES)]
+    pub(crate) buffer_size: Option<u32>,
+    /// All rings together, in bytes or with a unit
+    #[arg(long, value_name = "SIZE", value_parser = ring_memory, default_value = "64MiB",
+          help_heading = RESOURCES)]
+    pub(crate) ring_memory: u32,
+    /// Packets that wait for the disk, in bytes or with a unit
+    #[arg(long, value_name = "SIZE", value_parser = memory, default_value = "64MiB",
+          help_heading = RESOURCES)]
+    pub(crate) memory: usize,
+    /// Landlock, for the process that reads packets: off, auto (what the kernel has) or strict
+    /// (all of it, or no capture)
+    #[arg(long, value_name = "MODE", default_value = "auto", hide_possible_values = true,
+          help_heading = RESOURCES)]
+    pub(crate) sandbox: SandboxWord,
+    /// A socket for each interface [default: before kernel 6.15]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", hide = true, help_heading = RESOURCES)]
+    pub(crate) socket_per_interface: Option<bool>,
+
+    /// Only the counts, at the end
+    #[arg(short = 'q', long, conflicts_with = "verbose", help_heading = TELLING)]
+    pub(crate) quiet: bool,
+    /// Tell more, and with --print show more of a packet; repeatable
+    #[arg(short = 'v', long, action = ArgAction::Count, help_heading = TELLING)]
+    pub(crate) verbose: u8,
+}
+
+const WHOM: &str = "Whom";
+const WHAT: &str = "Which packets";
+const WHERE: &str = "Where to";
+const FILES: &str = "When the file changes";
+const END: &str = "When it ends";
+const RESOURCES: &str = "Resources and rights";
+const TELLING: &str = "Messages on stderr";
+
+const EXAMPLES: &str = "\
+Examples:
+  whaletap capture web db -- tcp port 80
+  whaletap capture compose:shop --exclude redis -s 128 --duration 5m
+  whaletap capture web -C 100 -W 10 -w web.pcapng
+  whaletap capture web -b duration:3600 -b files:24
+  whaletap capture web -w - | tshark -r - -Y dns
+  whaletap capture network:backend --print -- port 53";
+
+const SIGNALS: &str = "\
+Signals:
+  INT, TERM, HUP  end in good order; a second one ends at once, with exit code 130
+  USR1            print the counts and go on
+  USR2            write everything out and go on";
+
+/// `-Q`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    In,
+    Out,
+    Inout,
+}
+
+/// `-F`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Written {
+    Pcapng,
+    Pcap,
+}
+
+impl From<Written> for Format {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Pcapng => Self::Pcapng,
+            Written::Pcap => Self::Pcap,
+        }
+    }
+}
+
+/// `--linktype`: there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Cooked {
+    #[value(alias = "LINUX_SLL2")]
+    Sll2,
+}
+
+/// `--print`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrintProgram {
+    /// tcpdump where it is installed, tshark otherwise.
+    Auto,
+    Tcpdump,
+    Tshark,
+}
+
+/// `--sandbox`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SandboxWord {
+    Off,
+    Auto,
+    Strict,
+}

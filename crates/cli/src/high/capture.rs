@@ -1,0 +1,295 @@
+use std::time::Duration;
+
+use model::{Direction, Selector, Snaplen};
+use session::{Autostop, Format, Output, Request, RingBuffer, Rotation, Sandbox, Selection};
+
+use super::{Surroundings, endpoint};
+use crate::{
+    exit::Failure,
+    flags::{CaptureFlags, GlobalFlags, PrintProgram, SandboxWord, Way},
+    quantity::{RingCriterion, StopCriterion},
+    terminal::Level,
+};
+
+/// The file's name where none is given, without its suffix.
+const DEFAULT_NAME: &str = "{host}-%Y-%m-%d_%H-%M-%S";
+/// The longest name of an interface in bytes (`IFNAMSIZ` without its zero byte).
+const MAX_INTERFACE_NAME: usize = 15;
+
+/// A capture, and how it is told.
+#[derive(Debug)]
+pub(crate) struct Capture {
+    /// What the session is asked for.
+    pub(crate) request: Request,
+    /// A loss is a failure.
+    pub(crate) fail_on_drop: bool,
+    /// Only the counts.
+    pub(crate) quiet: bool,
+    /// The least that is told.
+    pub(crate) level: Level,
+}
+
+/// What the flags of `capture` mean.
+pub(crate) fn capture(
+    flags: CaptureFlags,
+    global: &GlobalFlags,
+    surroundings: &Surroundings,
+) -> Result<Capture, Failure> {
+    let selection = selection(&flags)?;
+    let output = output(&flags, surroundings)?;
+    let rotation = rotation(&flags)?;
+    let autostop = autostop(&flags);
+    if autostop.files.is_some() && rotation == Rotation::Off {
+        return Err(Failure::usage(
+            "-a files: there is one file, which never changes",
+            "say when the next file begins: -b duration:3600, or -C 100",
+        ));
+    }
+    if output == Output::Stdout {
+        refuse_for_stdout(&flags, &rotation)?;
+    }
+    let format = flags.format.map_or_else(|| format_of(&output), Format::from);
+    let level = match (flags.quiet, flags.verbose) {
+        (true, _) => global.log_level.max(Level::Warn),
+        (false, 0) => global.log_level,
+        (false, _) => Level::Debug,
+    };
+    let expression = match &flags.capture_filter {
+        Some(expression) => expression.clone(),
+        None => flags.expression.join(" "),
+    };
+    let request = Request {
+        endpoint: endpoint(global, &selection.selectors, surroundings)?,
+        selection,
+        interfaces: interfaces(&flags.interfaces)?,
+        expression,
+        direction: match flags.direction {
+            Way::In => Direction::In,
+            Way::Out => Direction::Out,
+            Way::Inout => Direction::InOut,
+        },
+        snaplen: snaplen(flags.snaplen)?,
+        promiscuous: flags.promiscuous,
+        output,
+        split: flags.split,
+        format,
+        cooked: flags.link_type.is_some(),
+        rotation,
+        autostop,
+        ring: flags.buffer_size,
+        ring_memory: flags.ring_memory,
+        memory: flags.memory,
+        keep_free: flags.keep_free,
+        packet_buffered: flags.packet_buffered,
+        print: print(&flags, surroundings)?,
+        post_rotate: flags.post_rotate,
+        sandbox: match flags.sandbox {
+            SandboxWord::Off => Sandbox::Off,
+            SandboxWord::Auto => Sandbox::Auto,
+            SandboxWord::Strict => Sandbox::Strict,
+        },
+        socket_per_interface: flags.socket_per_interface,
+        command_line: surroundings.command_line.clone(),
+        application: format!("whaletap {}", env!("CARGO_PKG_VERSION")),
+        directory: surroundings
+            .directory
+            .clone()
+            .ok_or_else(|| Failure::new(crate::exit::Exit::Failure, "no working directory"))?,
+    };
+    Ok(Capture { request, fail_on_drop: flags.fail_on_drop, quiet: flags.quiet, level })
+}
+
+fn selection(flags: &CaptureFlags) -> Result<Selection, Failure> {
+    let mut selectors = flags.selectors.clone();
+    if selectors.is_empty() {
+        if flags.filters.is_empty() {
+            return Err(Failure::usage(
+                "capture: nothing is selected",
+                "name a container, as in `whaletap capture web`; `whaletap ls` lists what there \
+                 is, and '*' is all of it",
+            ));
+        }
+        // A filter narrows; alone it narrows everything, as for docker ps.
+        selectors.push(Selector::Name("*".to_owned()));
+    }
+    Ok(Selection { selectors, exclude: flags.exclude.clone(), filters: flags.filters.clone() })
+}
+
+fn output(flags: &CaptureFlags, surroundings: &Surroundings) -> Result<Output, Failure> {
+    match flags.write.as_deref() {
+        Some("-") if surroundings.stdout_is_terminal => Err(Failure::usage(
+            "-w -: standard output is a terminal, which does not show packets",
+            "pipe it, as in `-w - | tshark -r -`; or use --print, or a file",
+        )),
+        Some("-") => Ok(Output::Stdout),
+        Some("") => Err(Failure::usage("-w: the name is empty", "name a file, or - for stdout")),
+        Some(name) => Ok(Output::Files(name.to_owned())),
+        None => {
+            let suffix = match flags.format.map(Format::from) {
+                Some(Format::Pcap) => "pcap",
+                Some(Format::Pcapng) | None => "pcapng",
+            };
+            Ok(Output::Files(format!("{DEFAULT_NAME}.{suffix}")))
+        }
+    }
+}
+
+fn format_of(output: &Output) -> Format {
+    match output {
+        Output::Files(name) if name.ends_with(".pcap") => Format::Pcap,
+        _ => Format::Pcapng,
+    }
+}
+
+fn refuse_for_stdout(flags: &CaptureFlags, rotation: &Rotation) -> Result<(), Failure> {
+    let option = if flags.split {
+        "--split"
+    } else if *rotation != Rotation::Off {
+        "a file that changes (-C, -G, -b)"
+    } else if flags.post_rotate.is_some() {
+        "-z"
+    } else if flags.print.is_some() {
+        "--print"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(
+        format!("-w -: {option} does not go together with standard output"),
+        "name a file with -w",
+    ))
+}
+
+fn rotation(flags: &CaptureFlags) -> Result<Rotation, Failure> {
+    let (bytes, seconds, files) = (flags.file_size, flags.rotate_seconds, flags.file_count);
+    if !flags.ring_buffer.is_empty() {
+        return ring(&flags.ring_buffer).map(Rotation::Ring);
+    }
+    match (bytes, seconds, files) {
+        (None, None, None) => Ok(Rotation::Off),
+        (None, None, Some(_)) => Err(Failure::usage(
+            "-W: it says how many files, and nothing says when the next one begins",
+            "add -C SIZE or -G SECONDS; or use -b files:N with another -b",
+        )),
+        _ => Ok(Rotation::Classic { bytes, seconds, files }),
+    }
+}
+
+fn ring(criteria: &[RingCriterion]) -> Result<RingBuffer, Failure> {
+    let mut ring = RingBuffer::default();
+    for criterion in criteria {
+        let (name, twice) = match *criterion {
+            RingCriterion::Duration(time) => ("duration", ring.duration.replace(time).is_some()),
+            RingCriterion::Interval(time) => ("interval", ring.interval.replace(time).is_some()),
+            RingCriterion::Bytes(bytes) => ("filesize", ring.bytes.replace(bytes).is_some()),
+            RingCriterion::Packets(packets) => ("packets", ring.packets.replace(packets).is_some()),
+            RingCriterion::Files(files) => ("files", ring.files.replace(files).is_some()),
+        };
+        if twice {
+            return Err(Failure::usage(
+                format!("-b {name}: it was given twice"),
+                "each criterion can be given once",
+            ));
+        }
+    }
+    if ring == (RingBuffer { files: ring.files, ..RingBuffer::default() }) {
+        return Err(Failure::usage(
+            "-b files: it says how many are kept, and nothing says when the next one begins",
+            "add -b duration:SECONDS, interval:SECONDS, filesize:KB or packets:N",
+        ));
+    }
+    Ok(ring)
+}
+
+/// All limits together: of two for the same thing the first that is reached counts.
+fn autostop(flags: &CaptureFlags) -> Autostop {
+    fn least<N: Ord>(limit: &mut Option<N>, value: N) {
+        *limit = Some(match limit.take() {
+            Some(other) => other.min(value),
+            None => value,
+        });
+    }
+    let mut autostop = Autostop::default();
+    if let Some(packets) = flags.count {
+        least(&mut autostop.packets, packets);
+    }
+    if let Some(duration) = flags.duration {
+        least::<Duration>(&mut autostop.duration, duration);
+    }
+    for criterion in &flags.autostop {
+        match *criterion {
+            StopCriterion::Duration(duration) => least(&mut autostop.duration, duration),
+            StopCriterion::Files(files) => least(&mut autostop.files, files),
+            StopCriterion::Bytes(bytes) => least(&mut autostop.bytes, bytes),
+            StopCriterion::Packets(packets) => least(&mut autostop.packets, packets),
+        }
+    }
+    autostop
+}
+
+fn snaplen(bytes: u32) -> Result<Snaplen, Failure> {
+    Snaplen::new(bytes).ok_or_else(|| {
+        Failure::usage(
+            format!("-s {bytes}: more than {} bytes are not kept", Snaplen::MAX.bytes()),
+            "0 stands for the most that is kept, which is also the default",
+        )
+    })
+}
+
+/// The interfaces; tcpdump's `any` is all of them.
+fn interfaces(names: &[String]) -> Result<Vec<String>, Failure> {
+    let wrong = |name: &&String| {
+        name.is_empty()
+            || name.len() > MAX_INTERFACE_NAME
+            || name.contains(|c: char| c == '/' || c.is_whitespace() || c == '\0')
+    };
+    if let Some(name) = names.iter().find(wrong) {
+        return Err(Failure::usage(
+            format!("-i {name}: no interface can have that name"),
+            "`whaletap ls --interfaces` lists what is inside; for several, give -i several times",
+        ));
+    }
+    if names.iter().any(|name| name == "any") {
+        return Ok(Vec::new());
+    }
+    let mut once: Vec<String> = Vec::new();
+    for name in names {
+        if !once.contains(name) {
+            once.push(name.clone());
+        }
+    }
+    Ok(once)
+}
+
+/// The command that shows packets, which it reads from its standard input.
+fn print(
+    flags: &CaptureFlags,
+    surroundings: &Surroundings,
+) -> Result<Option<Vec<String>>, Failure> {
+    let Some(wanted) = flags.print else { return Ok(None) };
+    let candidates: &[&str] = match wanted {
+        PrintProgram::Auto => &["tcpdump", "tshark"],
+        PrintProgram::Tcpdump => &["tcpdump"],
+        PrintProgram::Tshark => &["tshark"],
+    };
+    let found = candidates.iter().find_map(|name| Some((*name, surroundings.program(name)?)));
+    let Some((name, path)) = found else {
+        return Err(Failure::usage(
+            format!("--print: {} is not installed here", candidates.join(" or ")),
+            "install it, or look at the file on another machine",
+        ));
+    };
+    let mut command = vec![path.to_string_lossy().into_owned(), "-l".to_owned()];
+    // tshark has no names unless it is asked for them, and knows -V where tcpdump has -v.
+    command.extend((flags.numeric > 0).then(|| "-n".to_owned()));
+    let details = usize::from(flags.verbose.min(3));
+    match name {
+        "tcpdump" if details > 0 => command.push(format!("-{}", "v".repeat(details))),
+        "tshark" if details > 0 => command.push("-V".to_owned()),
+        _ => {}
+    }
+    command.extend(["-r", "-"].map(str::to_owned));
+    Ok(Some(command))
+}
+
+#[cfg(test)]
+mod tests;

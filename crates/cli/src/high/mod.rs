@@ -1,0 +1,12 @@
+//! What the flags mean: requests for a session, with every default filled in and every
+//! contradiction refused.
+
+mod capture;
+mod engine;
+mod list;
+mod surroundings;
+
+pub(crate) use capture::capture;
+pub(crate) use engine::endpoint;
+pub(crate) use list::query;
+pub(crate) use surroundings::Surroundings;
