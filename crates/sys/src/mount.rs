@@ -5,15 +5,21 @@
 //! ends with the last process in it. On the disk nothing is created or changed.
 
 use std::{
-    fs::File,
+    ffi::OsString,
+    fs::{self, File},
     io::{self, Read, Write},
     marker::PhantomData,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::Path,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::ffi::OsStringExt,
+    },
+    path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, open, openat, openat2},
+    fs::{
+        CWD, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, fstatfs, open, openat, openat2,
+    },
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
@@ -23,7 +29,13 @@ use rustix::{
     thread::UnshareFlags,
 };
 
-use crate::{Error, process::PidFd};
+use crate::{Error, netns::NSFS_MAGIC, process::PidFd};
+
+/// The calling thread's mounts.
+const MOUNTS: &str = "/proc/thread-self/mountinfo";
+
+/// How often a look-up in another process's root is begun anew when files moved meanwhile.
+const OPEN_ATTEMPTS: u32 = 128;
 
 /// What a replaced file is called in its tmpfs.
 const REPLACEMENT: &str = "file";
@@ -37,8 +49,13 @@ pub struct PrivateMounts {
 }
 
 impl PrivateMounts {
-    /// Gives the calling thread a copy of its mount namespace. What is mounted on the host later
-    /// appears in it, and what is mounted in it never appears on the host.
+    /// Gives the calling thread a copy of its mount namespace. What is mounted in it never appears
+    /// on the host. What is mounted on the host later, or is unmounted there, follows in it where
+    /// the host shares its mounts, as systemd sees to.
+    ///
+    /// Where the host does not, a copy would keep alive whatever the host unmounts. For namespaces
+    /// that is not acceptable: those that are mounted on files (`/run/docker/netns/…`) and would not
+    /// follow are unmounted in the copy. `ip netns` shares its own directory.
     ///
     /// There is no way back: for a thread, or a process of one thread, that is about to become
     /// another program or to end.
@@ -55,6 +72,10 @@ impl PrivateMounts {
             .map_err(Error::call("unshare(CLONE_NEWNS)"))?;
         let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
         mount_change("/", flags).map_err(Error::path("mount(MS_SLAVE)", "/"))?;
+        let mounts = fs::read(MOUNTS).map_err(Error::path("read", MOUNTS))?;
+        for path in mounts.split(|byte| *byte == b'\n').filter_map(namespace_left_behind) {
+            let_go(&path);
+        }
         Ok(Self { here: PhantomData })
     }
 
@@ -86,6 +107,47 @@ impl PrivateMounts {
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         move_mount(&file, "", &target, "", flags).map_err(Error::path("move_mount", path))?;
         Ok(true)
+    }
+}
+
+/// Where a namespace is mounted that does not follow the host, by its line of mountinfo
+/// (`proc_pid_mountinfo(5)`).
+fn namespace_left_behind(line: &[u8]) -> Option<PathBuf> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let path = fields.nth(4)?;
+    // Behind the mount's options, and up to a dash, stand its relations to others.
+    let follows = fields.by_ref().take_while(|f| *f != b"-").any(|f| f.starts_with(b"master:"));
+    let is_namespace = fields.next()? == b"nsfs";
+    (is_namespace && !follows).then(|| PathBuf::from(OsString::from_vec(unescaped(path))))
+}
+
+/// Blanks, tabs, newlines and backslashes stand as three octal digits behind a backslash.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, behind @ ..] = rest {
+        match rest {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', behind @ ..] => {
+                plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = behind;
+            }
+            _ => {
+                plain.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    plain
+}
+
+/// Unmounts a namespace's file, unless something else is meanwhile, or also, mounted there. What
+/// cannot be let go is kept: a program that is to run is worth more.
+fn let_go(path: &Path) {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if let Ok(file) = open(path, flags, Mode::empty())
+        && fstatfs(&file).is_ok_and(|stat| stat.f_type == NSFS_MAGIC)
+    {
+        let _ = unmount(format!("/proc/self/fd/{}", file.as_raw_fd()), UnmountFlags::DETACH);
     }
 }
 
@@ -167,10 +229,16 @@ impl Root {
     pub fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let found = match openat2(&self.0, path, flags, Mode::empty(), resolve) {
-            Ok(found) => found,
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            Err(errno) => return Err(Error::path("open", path)(errno)),
+        let mut attempts = 0..OPEN_ATTEMPTS;
+        let found = loop {
+            match openat2(&self.0, path, flags, Mode::empty(), resolve) {
+                Ok(found) => break found,
+                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+                // Somewhere on this machine something was renamed or mounted: the kernel is not
+                // sure any more that `..` did not lead outside.
+                Err(Errno::AGAIN) if attempts.next().is_some() => {}
+                Err(errno) => return Err(Error::path("open", path)(errno)),
+            }
         };
         let failed = |source: io::Error| Error::path("read", path)(source);
         let stat = fstat(&found).map_err(Error::path("fstat", path))?;
@@ -193,7 +261,6 @@ impl Root {
 #[cfg(test)]
 mod tests {
     use std::{
-        fs,
         os::unix::fs::{PermissionsExt, symlink},
         process::Command,
         thread,
@@ -217,7 +284,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("hosts");
         fs::write(&path, "host").unwrap();
-        let before = mounts();
+        let mounted = || mounts().matches(path.to_str().unwrap()).count();
         in_private(|private| {
             assert!(private.replace(&path, b"inside").unwrap());
             assert_eq!(fs::read_to_string(&path).unwrap(), "inside");
@@ -225,11 +292,46 @@ mod tests {
             let child = Command::new("cat").arg(&path).output().unwrap();
             assert_eq!(child.stdout, b"inside", "a child is in the same namespace");
             fs::write(&path, "scribbled").unwrap();
-            assert_eq!(mounts().lines().count(), before.lines().count() + 1);
+            assert_eq!(mounted(), 1);
+            assert!(!mounts().contains(" / / rw,nosuid,nodev,noexec"), "{}", mounts());
         });
         assert_eq!(fs::read_to_string(&path).unwrap(), "host");
-        assert_eq!(mounts(), before);
+        assert_eq!(mounted(), 0);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn namespaces_that_would_not_follow_are_found() {
+        let found = |line: &str| namespace_left_behind(line.as_bytes());
+        let line = |path: &str, relations: &str| {
+            format!("79 35 0:4 net:[4026532600] {path} rw{relations} - nsfs nsfs rw")
+        };
+        let plain = Path::new("/run/netns/blue");
+        assert_eq!(found(&line("/run/netns/blue", "")).as_deref(), Some(plain));
+        assert_eq!(found(&line("/run/netns/blue", " shared:7")).as_deref(), Some(plain));
+        assert_eq!(found(&line("/run/netns/blue", " shared:7 master:9")), None);
+        let odd = Path::new("/run/a b\\c");
+        assert_eq!(found(&line("/run/a\\040b\\134c", "")).as_deref(), Some(odd));
+        for other in ["79 35 0:4 / /nsfs rw - tmpfs nsfs rw", "79 35 0:4 / /x rw", ""] {
+            assert_eq!(found(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_let_go_where_it_would_stay() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let bind = |arguments: &[&str]| Command::new("mount").args(arguments).status().unwrap();
+        in_private(|_| {
+            assert!(bind(&["--bind", "/proc/self/ns/net", path]).success());
+            assert!(mounts().contains(path));
+            in_private(|_| assert!(!mounts().contains(path), "{}", mounts()));
+            assert!(mounts().contains(path), "only the copy is without it");
+            assert!(bind(&["--make-shared", path]).success());
+            in_private(|_| {
+                assert!(mounts().contains(path), "this one follows");
+            });
+        });
     }
 
     #[test]

@@ -19,7 +19,7 @@ use rustix::{
 use crate::Error;
 
 /// `NSFS_MAGIC` of `linux/magic.h`.
-const NSFS_MAGIC: i64 = 0x6e73_6673;
+pub(crate) const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 /// A network namespace that is held open, and its identity.
 ///
@@ -91,11 +91,8 @@ impl Netns {
     /// # Privileges
     /// `CAP_SYS_ADMIN` in the namespace's user namespace and in one's own.
     pub fn enter(&self) -> Result<(), Error> {
-        rustix::thread::move_into_link_name_space(
-            self.fd.as_fd(),
-            Some(LinkNameSpaceType::Network),
-        )
-        .map_err(Error::call("setns"))
+        rustix::thread::move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(Error::call("setns"))
     }
 
     /// Does `work` inside the namespace, on a thread of its own.
