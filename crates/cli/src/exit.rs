@@ -127,7 +127,8 @@ impl Failure {
     }
 }
 
-/// An error and everything that is behind it, each thing said once.
+/// An error and everything that is behind it, each thing said once, without the numbers that the
+/// standard library puts behind the system's words.
 pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -138,6 +139,20 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
             text.push_str(&words);
         }
         source = error.source();
+    }
+    without_numbers(text)
+}
+
+fn without_numbers(mut text: String) -> String {
+    const BEGIN: &str = " (os error ";
+    let mut from = 0;
+    while let Some(at) = text.get(from..).and_then(|rest| rest.find(BEGIN)) {
+        let (begin, number) = (from + at, from + at + BEGIN.len());
+        let end = text[number..].find(|c: char| !c.is_ascii_digit()).map(|end| number + end);
+        match end {
+            Some(end) if text[end..].starts_with(')') => text.replace_range(begin..=end, ""),
+            _ => from = number,
+        }
     }
     text
 }

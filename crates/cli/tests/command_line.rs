@@ -150,3 +150,19 @@ fn a_reader_that_goes_away_is_a_normal_end() {
         assert!(output.stderr.is_empty(), "{words:?}: {output:?}");
     }
 }
+
+#[test]
+fn packets_are_not_written_to_a_terminal() {
+    // script(1) of util-linux makes the terminal, and ends with the command's exit code.
+    let whaletap = assert_cmd::cargo::cargo_bin("whaletap");
+    let output = Process::new("script")
+        .args(["--quiet", "--return", "--command"])
+        .arg(format!("'{}' capture host -w -", whaletap.display()))
+        .arg("/dev/null")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("terminal") && text.contains("hint: "), "{text}");
+}

@@ -30,7 +30,7 @@ pub(super) fn run(
     let mut face = Face::new(anstream::stderr(), asked.level, asked.quiet, live, into);
     let outcome = session::capture(asked.request, &mut face).map_err(|error| {
         face.finish();
-        behind_dashes(error.into(), words)
+        behind_dashes(face.untold(error.into()), words)
     })?;
     face.finish();
     let summary = summary(&outcome, asked.quiet);

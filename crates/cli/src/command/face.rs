@@ -26,8 +26,8 @@ pub(super) struct Face<W> {
     into: String,
     live: Option<ProgressBar>,
     rate: Rate,
-    /// What was advised already.
-    hints: BTreeSet<String>,
+    /// What failed, and what was advised, already.
+    told: BTreeSet<String>,
 }
 
 impl<W: Write> Face<W> {
@@ -40,7 +40,7 @@ impl<W: Write> Face<W> {
             into,
             live: None,
             rate: Rate::default(),
-            hints: BTreeSet::new(),
+            told: BTreeSet::new(),
         }
     }
 
@@ -50,6 +50,14 @@ impl<W: Write> Face<W> {
         if let Some(live) = self.live.take() {
             live.finish_and_clear();
         }
+    }
+
+    /// What is left of a failure when that is taken away which was told already: the only target's
+    /// failure is also the capture's.
+    pub(super) fn untold(&self, mut failure: Failure) -> Failure {
+        failure.lines.retain(|line| !self.told.contains(line));
+        failure.hint.take_if(|hint| self.told.contains(hint));
+        failure
     }
 
     /// Where it writes.
@@ -93,11 +101,14 @@ impl<W: Write> Observer for Face<W> {
             Level::Error | Level::Fatal => "error: ",
         };
         self.say(&format!("whaletap: {word}{text}"));
-        if let Notice::Failed(failed) = notice
-            && let Some(hint) = Failure::from(&failed.error).hint
-            && self.hints.insert(hint.clone())
-        {
-            self.say(&format!("hint: {}", safe(&hint)));
+        if let Notice::Failed(failed) = notice {
+            let failure = Failure::from(&failed.error);
+            self.told.extend(failure.lines);
+            if let Some(hint) = failure.hint
+                && self.told.insert(hint.clone())
+            {
+                self.say(&format!("hint: {}", safe(&hint)));
+            }
         }
     }
 
@@ -113,7 +124,6 @@ impl<W: Write> Observer for Face<W> {
                 .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
         });
         live.set_message(show::live_line(snapshot, rate));
-        live.tick();
     }
 
     fn wants_ticks(&self) -> bool {
@@ -182,6 +192,21 @@ mod tests {
         );
         assert_eq!(told(face(Level::Warn, true)), format!("{warning}{counts}"));
         assert_eq!(told(face(Level::Error, false)), counts);
+    }
+
+    #[test]
+    fn the_failure_of_the_only_target_is_told_once() {
+        let error = || session::Error::NoInterface { target: "web".into(), interfaces: "x".into() };
+        let mut face = face(Level::Info, false);
+        let untold = face.untold(error().into());
+        assert!(untold.lines.len() == 1 && untold.hint.is_some());
+        let failed = session::Failed { name: "web".into(), error: error() };
+        face.notice(Notice::Failed(&failed));
+        face.notice(Notice::Failed(&failed));
+        let untold = face.untold(error().into());
+        assert!(untold.lines.is_empty() && untold.hint.is_none());
+        let text = String::from_utf8(face.out).unwrap();
+        assert_eq!(text.matches("hint: ").count(), 1, "{text}");
     }
 
     #[test]

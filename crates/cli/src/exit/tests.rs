@@ -29,6 +29,10 @@ fn a_chain_says_everything_once() {
     let inner = io::Error::other("not for you");
     let error = docker::Error::ReadConfig { path: "/c.json".into(), source: inner };
     assert_eq!(chain(&error), "cannot read /c.json: not for you");
+    let error = CaptureError::Thread { source: io::Error::from_raw_os_error(11) };
+    assert_eq!(chain(&error), "cannot start a thread: Resource temporarily unavailable");
+    let same = "(os error ) (os error x) (os error 7";
+    assert_eq!(without_numbers(same.to_owned()), same);
 }
 
 #[test]

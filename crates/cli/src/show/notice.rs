@@ -23,7 +23,7 @@ pub(crate) fn notice(notice: &Notice<'_>) -> (Level, String) {
             let why = chain(&failed.error);
             // Some errors begin with the target's name already.
             let text = match why.strip_prefix(&*failed.name) {
-                Some(rest) if rest.starts_with(':') => why,
+                Some(rest) if rest.starts_with([':', ' ']) => why,
                 _ => format!("{}: {why}", failed.name),
             };
             (Level::Error, text)
@@ -103,7 +103,7 @@ mod tests {
         let error = Error::NoInterface { target: "web".into(), interfaces: "eth7".into() };
         let failed = Failed { name: "web".into(), error };
         let (level, text) = notice(&Notice::Failed(&failed));
-        assert_eq!((level, &*text), (Level::Error, "web: web has no interface eth7"));
+        assert_eq!((level, &*text), (Level::Error, "web has no interface eth7"));
         let error = Error::Opener { target: "db".into(), source: opener::Error::Gone };
         let (_, text) = notice(&Notice::Failed(&Failed { name: "db".into(), error }));
         assert!(text.starts_with("db: the opener"), "{text}");
