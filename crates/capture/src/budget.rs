@@ -9,11 +9,9 @@ use sys::poll::Waker;
 
 /// The least memory that a session works with, in bytes.
 pub const MIN_MEMORY: usize = 2 << 20;
-/// Size of an output chunk in bytes.
-pub(crate) const CHUNK: usize = 1 << 20;
-/// Size of an output chunk where many outputs share the budget, in bytes: room for the longest
-/// frame with its block.
-pub(crate) const SMALL_CHUNK: usize = 320 << 10;
+/// Size of an output chunk in bytes: no more than stays in a processor's cache until it is
+/// written, and room for the longest frame with its block.
+pub(crate) const CHUNK: usize = 320 << 10;
 
 /// A bounded amount of memory: chunks that are being filled or written, and frames that wait
 /// outside of their ring.
@@ -21,7 +19,6 @@ pub(crate) const SMALL_CHUNK: usize = 320 << 10;
 pub(crate) struct Budget {
     total: usize,
     used: AtomicUsize,
-    chunk: usize,
     /// Chunks that were written. The last one given back is the first taken: it is still in cache.
     free: Mutex<Vec<Vec<u8>>>,
     wanted: AtomicBool,
@@ -29,15 +26,15 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// A budget of `total` bytes for `outputs` outputs. `waker` is called when memory that was
+    /// A budget of `total` bytes, and at least what `outputs` outputs take. `waker` is called when memory that was
     /// wanted in vain comes free.
     pub(crate) fn new(total: usize, outputs: usize, waker: Waker) -> Self {
         let total = total.max(MIN_MEMORY);
-        let chunk = (total / (4 * outputs.max(1))).clamp(SMALL_CHUNK, CHUNK);
+        // Each output has one that is being filled, and there has to be one to go on with.
+        let total = total.max((outputs + 2) * CHUNK);
         Self {
             total,
             used: AtomicUsize::new(0),
-            chunk,
             free: Mutex::new(Vec::new()),
             wanted: AtomicBool::new(false),
             waker,
@@ -49,8 +46,8 @@ impl Budget {
         if let Some(chunk) = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Some(chunk);
         }
-        if self.reserve(self.chunk) {
-            return Some(Vec::with_capacity(self.chunk));
+        if self.reserve(CHUNK) {
+            return Some(Vec::with_capacity(CHUNK));
         }
         self.wanted.store(true, Ordering::SeqCst);
         // Between the two tries the last chunk may have come back without a call.
@@ -59,7 +56,7 @@ impl Budget {
 
     /// Gives a chunk back. One that is not of the budget's size was made outside of it.
     pub(crate) fn give_back(&self, mut chunk: Vec<u8>) {
-        if chunk.capacity() != self.chunk {
+        if chunk.capacity() != CHUNK {
             return;
         }
         chunk.clear();
@@ -97,7 +94,7 @@ mod tests {
     fn a_budget_ends_and_comes_back() {
         let budget = Budget::new(4 << 20, 1, Waker::new().unwrap());
         let mut chunks: Vec<_> = std::iter::from_fn(|| budget.take_chunk()).collect();
-        assert_eq!(chunks.len(), 4);
+        assert_eq!(chunks.len(), (4 << 20) / CHUNK);
         budget.give_back(chunks.pop().unwrap());
         assert!(budget.take_chunk().is_some());
         assert!(budget.take_chunk().is_none());

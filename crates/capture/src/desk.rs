@@ -6,6 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 use crossbeam_channel::Sender;
 use filter::{Packet, Plan, VlanTag};
 use model::LinkType;
+use pcapng::PlainPacketBlock;
 use sys::{poll::Waker, ring::Frame};
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     clock,
     config::SectionText,
     encode::{self, Scratch, Shape},
-    output::{Output, Record},
+    output::{Output, Record, Room},
     rotation::Turn,
     source::{OUTPUTS, Source},
     writer::{Order, Outcome, Tally},
@@ -57,9 +58,9 @@ pub(crate) struct Desk {
     link_type: Option<LinkType>,
     section: SectionText,
     expression: String,
-    /// Packets of all file outputs together, for the limit.
-    packets: u64,
     print: Option<usize>,
+    /// A full chunk was ordered to be written.
+    ordered: bool,
 }
 
 impl Desk {
@@ -85,8 +86,8 @@ impl Desk {
             link_type: config.link_type,
             section: config.section,
             expression: config.expression,
-            packets: 0,
             print: None,
+            ordered: false,
         };
         match config.destination {
             Destination::Files { name, split: true } => desk.split = Some(name),
@@ -121,6 +122,12 @@ impl Desk {
         output
     }
 
+    /// Whether a full chunk was ordered to be written since the last call.
+    #[inline]
+    pub(crate) fn take_ordered(&mut self) -> bool {
+        std::mem::take(&mut self.ordered)
+    }
+
     fn order(&self, order: Order) {
         // The writer goes on until we close the queue.
         let _ = self.orders.send(order);
@@ -128,12 +135,6 @@ impl Desk {
 
     pub(crate) fn tell(&self, event: Event) {
         self.events.tell(event);
-    }
-
-    /// Closes the writer's queue: the last order was given.
-    pub(crate) fn hang_up(&mut self) {
-        // A queue that nobody reads takes the place of the writer's.
-        self.orders = crossbeam_channel::unbounded().0;
     }
 
     /// The outputs for a new source of this name.
@@ -352,6 +353,57 @@ impl Desk {
     /// What becomes of a frame whose turn has come. `false`: it has to wait.
     #[inline]
     pub(crate) fn deliver(&mut self, source: usize, frame: &Frame<'_>, lost: u64) -> bool {
+        lost == 0 && self.deliver_usual(source, frame) || self.deliver_any(source, frame, lost)
+    }
+
+    /// The same for a frame of which nothing special is to be told, on its way to an output that
+    /// has no limit to watch, in one piece. `false`, with nothing done, where that is not so.
+    #[inline]
+    fn deliver_usual(&mut self, index: usize, frame: &Frame<'_>) -> bool {
+        let Self { sources, outputs, plan, ending, .. } = self;
+        let source = &mut sources[index];
+        let [Some(output), None] = source.outputs else { return false };
+        let output = &mut outputs[output];
+        if source.judge_all
+            || source.lost > 0
+            || !source.notes.is_empty()
+            || !output.is_usual()
+            || frame.vlan().is_some()
+            || ending.is_some()
+        {
+            return false;
+        }
+        let Some(slot) = source.slot_of(frame.interface_index(), frame.hatype()) else {
+            return false;
+        };
+        let slot = &mut source.slots[slot];
+        let Some(interface) = slot.numbers[FILES] else { return false };
+        let (bytes, original_length) = (frame.data(), frame.original_length());
+        let snaplen = plan.snaplen().bytes();
+        let captured = bytes.len();
+        if slot.link_type == LinkType::LINUX_SLL2
+            || captured > snaplen as usize
+            || !output.fits(captured)
+        {
+            return false;
+        }
+        let (timestamp, flags) = (frame.timestamp(), encode::flags(frame));
+        output.put_plain(
+            index,
+            &PlainPacketBlock { interface, timestamp, original_length, bytes, flags },
+        );
+        let is_late = timestamp < output.latest;
+        output.latest = output.latest.max(timestamp);
+        slot.received += 1;
+        slot.captured += 1;
+        source.stats.captured += 1;
+        source.stats.out_of_order += u64::from(is_late);
+        source.stats.truncated += u64::from(captured < original_length.min(snaplen) as usize);
+        source.bytes += captured as u64;
+        true
+    }
+
+    fn deliver_any(&mut self, source: usize, frame: &Frame<'_>, lost: u64) -> bool {
         let Some(output) = self.sources[source].outputs[FILES] else { return true };
         let timestamp = frame.timestamp();
         if !self.outputs[output].plain && !self.turn_before(output, timestamp) {
@@ -383,8 +435,10 @@ impl Desk {
             origin.stats.dropped_by_us += 1;
             return true;
         }
-        if !out.has_room(shape.captured, &origin.notes, &self.budget, &self.orders) {
-            return false;
+        match out.make_room(shape.captured, &origin.notes, &self.budget, &self.orders) {
+            Room::There => {}
+            Room::Made => self.ordered = true,
+            Room::None => return false,
         }
         let Some(interface) = origin.slots[slot].numbers[FILES] else {
             // A link type that the format cannot hold: the ending says so.
@@ -407,7 +461,8 @@ impl Desk {
             let printed = &mut self.outputs[print];
             if let Some(interface) = origin.slots[slot].numbers[PRINT]
                 && !printed.broken
-                && printed.has_room(shape.captured, &origin.notes, &self.budget, &self.orders)
+                && printed.make_room(shape.captured, &origin.notes, &self.budget, &self.orders)
+                    != Room::None
             {
                 printed.put(&Record { interface, ..record });
             }
@@ -423,7 +478,6 @@ impl Desk {
         let slot = &mut origin.slots[slot];
         slot.received += 1;
         slot.captured += 1;
-        self.packets += 1;
         if !self.outputs[output].plain {
             self.turn_after(output);
         }
@@ -457,9 +511,8 @@ impl Desk {
     fn turn_after(&mut self, output: usize) {
         let out = &self.outputs[output];
         if let Some(packets) = self.autostop.packets {
-            // Each series has its own count where there are several.
-            let count = if self.split.is_some() { out.packets } else { self.packets };
-            if count >= packets {
+            // Each series has its own limit where there are several.
+            if out.packets >= packets {
                 self.reach(output, Limit::Packets(packets));
                 return;
             }

@@ -6,7 +6,17 @@ use sys::ring::{Block, Frame, Ring};
 
 use crate::{budget::Budget, clock::nanoseconds, config::SORT_WINDOW};
 
+/// The sort window in nanoseconds.
+const WINDOW: u64 = 1_000_000;
+const _: () = assert!(SORT_WINDOW.as_nanos() == 1_000_000);
+
+/// How far ahead of the frame that is looked at memory is fetched, in bytes.
+const READ_AHEAD: u32 = 1024;
+
 /// A ring with the blocks that were taken from it and not yet been given back.
+///
+/// Frames are looked at as late as possible, no further ahead than the sort window demands: so a
+/// frame that is put in order is still in the processor's cache when it is written.
 #[derive(Debug)]
 pub(crate) struct Lane {
     /// `None` once the namespace was let go.
@@ -16,14 +26,21 @@ pub(crate) struct Lane {
     held: VecDeque<Held>,
     /// Number of the first block in `held`.
     first: u32,
-    /// Sorted by timestamp; equal ones in the order of the ring.
-    waiting: VecDeque<Entry>,
-    /// The latest timestamp seen.
+    /// Where reading goes on.
+    cursor: Cursor,
+    /// Frames that were looked at, sorted by timestamp; equal ones in the order of the ring.
+    sorted: VecDeque<Entry>,
+    /// The latest timestamp looked at.
+    read_until: u64,
+    /// The latest timestamp taken from the ring.
     newest: u64,
-    /// When the ring was last seen empty.
+    /// When the ring was last seen empty, and whether it was so at the last look.
     quiet_at: u64,
+    is_quiet: bool,
     /// How many of the held blocks are still in the ring.
     in_ring: u32,
+    /// Frames that wait.
+    waiting: u64,
 }
 
 #[derive(Debug)]
@@ -32,10 +49,23 @@ struct Held {
     block: Option<Block>,
     /// Frames that wait.
     left: u32,
+    /// Timestamp of its last frame.
+    last: u64,
     /// Frames lost before this block, to be told with the next frame.
     lost: u64,
     /// Bytes taken from the budget.
     copied: usize,
+}
+
+/// A place among the held blocks.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cursor {
+    /// Number of the block that is read once this one is at its end.
+    next: u32,
+    /// Offset of the next frame in the block before that.
+    offset: u32,
+    /// Frames of that block that were not looked at.
+    left: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +80,6 @@ struct Entry {
 pub(crate) struct Taken {
     /// Frames taken in.
     pub(crate) frames: u64,
-    /// Frames that could not be read: the kernel's offsets made no sense.
-    pub(crate) unreadable: u64,
 }
 
 impl Lane {
@@ -61,10 +89,14 @@ impl Lane {
             source,
             held: VecDeque::new(),
             first: 0,
-            waiting: VecDeque::new(),
+            cursor: Cursor::default(),
+            sorted: VecDeque::new(),
+            read_until: 0,
             newest: 0,
             quiet_at: 0,
+            is_quiet: false,
             in_ring: 0,
+            waiting: 0,
         }
     }
 
@@ -73,30 +105,20 @@ impl Lane {
     pub(crate) fn take_in(&mut self, now: u64, mut lost: impl FnMut() -> u64) -> Taken {
         let mut taken = Taken::default();
         while let Some(block) = self.ring.as_mut().and_then(Ring::next_block) {
-            let expected = block.len();
+            let frames = block.len();
             let lost = if block.is_losing() { lost() } else { 0 };
-            let number = self.first.wrapping_add(u32::try_from(self.held.len()).unwrap_or(0));
-            let mut count = 0;
-            for (offset, frame) in block.frames() {
-                count += 1;
-                let timestamp = frame.timestamp();
-                let entry = Entry { timestamp, block: number, offset };
-                if timestamp >= self.newest {
-                    self.newest = timestamp;
-                    self.waiting.push_back(entry);
-                } else {
-                    insert(&mut self.waiting, entry);
-                }
+            if frames == 0 {
+                continue;
             }
-            taken.frames += u64::from(expected);
-            taken.unreadable += u64::from(expected - count);
+            let last = block.last_timestamp();
+            self.newest = self.newest.max(last);
             self.in_ring += 1;
-            self.held.push_back(Held { block: Some(block), left: count, lost, copied: 0 });
-            if count == 0 {
-                self.finish(number, None);
-            }
+            self.waiting += u64::from(frames);
+            taken.frames += u64::from(frames);
+            self.held.push_back(Held { block: Some(block), left: frames, last, lost, copied: 0 });
         }
-        if self.ring.as_ref().is_some_and(Ring::is_quiet) {
+        self.is_quiet = self.ring.as_ref().is_some_and(Ring::is_quiet);
+        if self.is_quiet {
             self.quiet_at = now;
         }
         taken
@@ -109,18 +131,79 @@ impl Lane {
     pub(crate) fn settled_until(&self, now: u64) -> u64 {
         let Some(ring) = &self.ring else { return u64::MAX };
         let by_clock = now.saturating_sub(2 * nanoseconds(ring.geometry().retire()));
-        self.newest.max(self.quiet_at).max(by_clock).saturating_sub(nanoseconds(SORT_WINDOW))
+        self.newest.max(self.quiet_at).max(by_clock).saturating_sub(WINDOW)
+    }
+
+    /// When this ring will have settled what came until `timestamp`, if nothing else comes.
+    pub(crate) fn settles_at(&self, timestamp: u64) -> u64 {
+        match &self.ring {
+            Some(_) if self.is_quiet => timestamp + WINDOW,
+            Some(ring) => timestamp + 2 * nanoseconds(ring.geometry().retire()) + WINDOW,
+            None => 0,
+        }
     }
 
     /// Timestamp of the frame whose turn is next.
     #[inline]
-    pub(crate) fn front(&self) -> Option<u64> {
-        self.waiting.front().map(|entry| entry.timestamp)
+    pub(crate) fn front(&mut self) -> Option<u64> {
+        if self.sorted.front().is_none_or(|front| self.read_until < front.timestamp + WINDOW) {
+            self.read_on();
+        }
+        self.sorted.front().map(|entry| entry.timestamp)
+    }
+
+    /// Looks at frames until those at the front cannot be overtaken any more.
+    #[inline]
+    fn read_on(&mut self) {
+        while self.sorted.front().is_none_or(|front| self.read_until < front.timestamp + WINDOW) {
+            let Some(entry) = self.read_one() else { return };
+            if entry.timestamp >= self.read_until {
+                self.read_until = entry.timestamp;
+                self.sorted.push_back(entry);
+            } else {
+                insert(&mut self.sorted, entry);
+            }
+        }
+    }
+
+    #[inline]
+    fn read_one(&mut self) -> Option<Entry> {
+        loop {
+            let Cursor { next, offset, left } = self.cursor;
+            if left == 0 {
+                self.open_next_block()?;
+                continue;
+            }
+            let number = next.wrapping_sub(1);
+            let held = self.held.get_mut(number.wrapping_sub(self.first) as usize)?;
+            let block = held.block.as_ref()?;
+            let Some((timestamp, behind)) = block.step(offset) else {
+                // The kernel's offsets make no sense: what is left of the block cannot be read.
+                held.left -= left;
+                self.waiting -= u64::from(left);
+                self.cursor.left = 0;
+                self.finish_if_done(number, None);
+                continue;
+            };
+            block.expect(offset.wrapping_add(READ_AHEAD));
+            self.cursor.left -= 1;
+            self.cursor.offset = behind;
+            return Some(Entry { timestamp, block: number, offset });
+        }
+    }
+
+    fn open_next_block(&mut self) -> Option<()> {
+        let number = self.cursor.next;
+        let held = self.held.get(number.wrapping_sub(self.first) as usize)?;
+        let block = held.block.as_ref()?;
+        let (offset, left) = (block.first_offset(), block.len());
+        self.cursor = Cursor { next: number.wrapping_add(1), offset, left };
+        Some(())
     }
 
     /// How many frames wait.
-    pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+    pub(crate) fn len(&self) -> u64 {
+        self.waiting
     }
 
     /// Shows the next frame, and how many were lost before it. It is gone when `deliver` answers
@@ -131,13 +214,13 @@ impl Lane {
         budget: &Budget,
         deliver: impl FnOnce(Frame<'_>, u64) -> bool,
     ) -> bool {
-        let Some(&Entry { block, offset, .. }) = self.waiting.front() else {
+        let Some(&Entry { block: number, offset, .. }) = self.sorted.front() else {
             return true;
         };
-        let index = block.wrapping_sub(self.first) as usize;
+        let index = number.wrapping_sub(self.first) as usize;
         let Some(held) = self.held.get_mut(index) else {
             debug_assert!(false, "an entry outlived its block");
-            self.waiting.pop_front();
+            self.sorted.pop_front();
             return true;
         };
         if let Some(frame) = held.block.as_ref().and_then(|block| block.frame(offset)) {
@@ -148,9 +231,10 @@ impl Lane {
         }
         held.left -= 1;
         let done = held.left == 0;
-        self.waiting.pop_front();
+        self.waiting -= 1;
+        self.sorted.pop_front();
         if done {
-            self.finish(block, Some(budget));
+            self.finish_if_done(number, Some(budget));
         }
         true
     }
@@ -185,22 +269,20 @@ impl Lane {
     /// Forgets the oldest frames until the ring is no longer pressed. Says how many.
     pub(crate) fn shed(&mut self, budget: &Budget) -> u64 {
         let Some(until) = self.pressing_until() else { return 0 };
-        let mut shed = 0;
-        while self.front().is_some_and(|front| front <= until) {
-            self.offer(budget, |_, _| true);
-            shed += 1;
-        }
-        shed
+        self.forget(until, budget)
     }
 
     /// Forgets every frame that waits. Says how many.
     pub(crate) fn clear(&mut self, budget: &Budget) -> u64 {
-        let mut cleared = 0;
-        while self.front().is_some() {
+        self.forget(u64::MAX, budget)
+    }
+
+    fn forget(&mut self, until: u64, budget: &Budget) -> u64 {
+        let before = self.waiting;
+        while self.front().is_some_and(|front| front <= until) {
             self.offer(budget, |_, _| true);
-            cleared += 1;
         }
-        cleared
+        before - self.waiting
     }
 
     /// The clock was set: stamps from before say nothing about those to come.
@@ -221,18 +303,8 @@ impl Lane {
     /// The timestamp up to which frames have to go for the ring to be no longer pressed.
     pub(crate) fn pressing_until(&self) -> Option<u64> {
         let over = (self.in_ring * 2).saturating_sub(self.blocks()).div_ceil(2);
-        let last = self
-            .held
-            .iter()
-            .enumerate()
-            .filter(|(_, held)| held.block.as_ref().is_some_and(Block::is_in_ring));
-        let (index, _) = last.take(over as usize).last()?;
-        let number = self.first.wrapping_add(u32::try_from(index).ok()?);
-        self.waiting
-            .iter()
-            .rev()
-            .find(|entry| entry.block.wrapping_sub(self.first) <= number.wrapping_sub(self.first))
-            .map(|entry| entry.timestamp)
+        let in_ring = |held: &&Held| held.block.as_ref().is_some_and(Block::is_in_ring);
+        self.held.iter().filter(in_ring).take(over as usize).map(|held| held.last).max()
     }
 
     fn copy_out(&mut self, index: usize, budget: &Budget, whatever: bool) -> bool {
@@ -251,9 +323,10 @@ impl Lane {
         true
     }
 
-    fn finish(&mut self, number: u32, budget: Option<&Budget>) {
+    /// Gives a block back of which no frame is left.
+    fn finish_if_done(&mut self, number: u32, budget: Option<&Budget>) {
         let index = number.wrapping_sub(self.first) as usize;
-        if let Some(held) = self.held.get_mut(index)
+        if let Some(held) = self.held.get_mut(index).filter(|held| held.left == 0)
             && let Some(block) = held.block.take()
         {
             self.in_ring -= u32::from(block.is_in_ring());
@@ -277,7 +350,7 @@ impl Lane {
 
 /// Inserts behind all entries that are not later. Inversions are few and short, so the place is
 /// near the end.
-fn insert(waiting: &mut VecDeque<Entry>, entry: Entry) {
-    let later = waiting.iter().rev().take_while(|other| other.timestamp > entry.timestamp).count();
-    waiting.insert(waiting.len() - later, entry);
+fn insert(sorted: &mut VecDeque<Entry>, entry: Entry) {
+    let later = sorted.iter().rev().take_while(|other| other.timestamp > entry.timestamp).count();
+    sorted.insert(sorted.len() - later, entry);
 }

@@ -1,15 +1,15 @@
 //! From packet rings to files: ordered, encoded, rotated, limited, and accounted for to the frame.
 //!
 //! ```text
-//!  ring ─► lane ─┐                                              ┌─► file series
-//!  ring ─► lane ─┼─► merge ─► encode into 1 MiB chunks ─► writer ┼─► pipe
-//!  ring ─► lane ─┘   (reader thread)                    (thread) └─► …
+//!  ring ─► lane ─┐                                       ┌─► file series
+//!  ring ─► lane ─┼─► merge ─► encode into chunks ─► pen ─┼─► pipe
+//!  ring ─► lane ─┘                                       └─► …
 //! ```
 //!
-//! A [`Pipeline`] is two plain threads. The reader owns the rings and everything that is decided
-//! about frames; the writer owns the files and is the only one that can be made to wait by a disk.
-//! Between them is a bounded [memory budget](Config::memory). Above is whoever resolves names: it
-//! attaches and detaches captures, and hears [`Event`]s.
+//! A [`Pipeline`] is two plain threads. One reads rings, decides about frames, and writes; the
+//! other takes its place where a write makes it wait. Between rings and files is a bounded [memory
+//! budget](Config::memory). Above is whoever resolves names: it attaches and detaches captures, and
+//! hears [`Event`]s.
 //!
 //! The crate knows nothing of Docker, of flags or of a terminal.
 
@@ -17,6 +17,7 @@ mod attachment;
 mod budget;
 mod clock;
 mod config;
+mod crew;
 mod desk;
 mod encode;
 mod error;

@@ -9,6 +9,8 @@ use crate::lane::Lane;
 pub(crate) enum Step {
     /// It is gone: go on.
     Gone,
+    /// It is gone, and something is to be done before the next.
+    Pause,
     /// It has to wait, and so have all behind it.
     Wait,
 }
@@ -16,15 +18,16 @@ pub(crate) enum Step {
 /// Offers the frames of all lanes up to and including timestamp `until`, in order, to `take`,
 /// which is given the number of the lane whose front it is.
 ///
-/// Says whether all of them went.
+/// Gives the step that all of it ended with.
 pub(crate) fn merge(
     lanes: &mut [Lane],
     until: u64,
     heap: &mut BinaryHeap<Reverse<(u64, usize)>>,
     mut take: impl FnMut(&mut Lane) -> Step,
-) -> bool {
+) -> Step {
     heap.clear();
-    let fronts = lanes.iter().enumerate().filter_map(|(index, lane)| Some((lane.front()?, index)));
+    let fronts =
+        lanes.iter_mut().enumerate().filter_map(|(index, lane)| Some((lane.front()?, index)));
     heap.extend(fronts.filter(|(front, _)| *front <= until).map(Reverse));
     while let Some(Reverse((_, index))) = heap.pop() {
         let bound = heap.peek().map_or(until, |Reverse((next, _))| *next);
@@ -36,10 +39,11 @@ pub(crate) fn merge(
                 }
                 break;
             }
-            if take(lane) == Step::Wait {
-                return false;
+            match take(lane) {
+                Step::Gone => {}
+                step => return step,
             }
         }
     }
-    true
+    Step::Gone
 }

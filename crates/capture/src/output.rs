@@ -27,7 +27,8 @@ pub(crate) struct Output {
     chunk: Vec<u8>,
     /// Since when the chunk has something in it.
     pub(crate) chunk_since: Option<Instant>,
-    tally: Tally,
+    /// Packets of each source in the chunk.
+    tally: Vec<u64>,
     /// Interface blocks in the present file.
     pub(crate) interfaces: u32,
     /// Bytes in the present file.
@@ -53,6 +54,17 @@ pub(crate) struct Output {
     pub(crate) complete: bool,
     /// The present file is closed.
     pub(crate) closed: bool,
+}
+
+/// Whether a packet finds room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// In the present chunk.
+    There,
+    /// In a new chunk: the full one is on its way.
+    Made,
+    /// Nowhere.
+    None,
 }
 
 /// A frame with all that its block says.
@@ -83,7 +95,7 @@ impl Output {
             format,
             chunk: Vec::new(),
             chunk_since: None,
-            tally: Tally::new(),
+            tally: Vec::new(),
             interfaces: 0,
             file_bytes: 0,
             file_packets: 0,
@@ -99,25 +111,24 @@ impl Output {
         }
     }
 
-    /// Whether a packet of `captured` bytes finds room now; takes another chunk where it takes
-    /// one.
+    /// Makes room for a packet of `captured` bytes: by another chunk where the present one is full.
     #[inline]
-    pub(crate) fn has_room(
+    pub(crate) fn make_room(
         &mut self,
         captured: usize,
         notes: &[String],
         budget: &Budget,
         orders: &Sender<Order>,
-    ) -> bool {
+    ) -> Room {
         let comments: usize = notes.iter().map(|note| note.len() + 8).sum();
         let needed = captured + comments + BLOCK_OVERHEAD;
         if self.chunk.capacity() - self.chunk.len() >= needed {
-            return true;
+            return Room::There;
         }
         // The next chunk first: the one at hand stays until there is somewhere to go on.
-        let Some(next) = budget.take_chunk() else { return false };
+        let Some(next) = budget.take_chunk() else { return Room::None };
         self.send(next, orders);
-        true
+        Room::Made
     }
 
     /// Puts a packet into the chunk, which has room.
@@ -134,12 +145,38 @@ impl Output {
             Format::Pcapng => self.put_block(record),
         }
         self.grew(before);
+        self.count(record.source);
+    }
+
+    /// Puts a packet of the usual kind into the chunk, which has room: see [`Output::is_usual`].
+    #[inline]
+    pub(crate) fn put_plain(&mut self, source: usize, block: &PlainPacketBlock<'_>) {
+        let before = self.chunk.len();
+        block.encode(&mut self.chunk);
+        self.grew(before);
+        self.count(source);
+    }
+
+    /// Whether nothing has to be asked or told about a packet but its block.
+    #[inline]
+    pub(crate) fn is_usual(&self) -> bool {
+        self.plain && !self.broken && !self.complete && self.format == Format::Pcapng
+    }
+
+    /// Whether a packet of `captured` bytes finds room in the present chunk.
+    #[inline]
+    pub(crate) fn fits(&self, captured: usize) -> bool {
+        self.chunk.capacity() - self.chunk.len() >= captured + BLOCK_OVERHEAD
+    }
+
+    #[inline]
+    fn count(&mut self, source: usize) {
+        if source >= self.tally.len() {
+            self.tally.resize(source + 1, 0);
+        }
+        self.tally[source] += 1;
         self.file_packets += 1;
         self.packets += 1;
-        match self.tally.iter_mut().find(|(source, _)| *source == record.source) {
-            Some((_, count)) => *count += 1,
-            None => self.tally.push((record.source, 1)),
-        }
     }
 
     #[inline]
@@ -202,7 +239,8 @@ impl Output {
         let bytes = std::mem::replace(&mut self.chunk, next);
         self.chunk_since = None;
         if bytes.capacity() > 0 {
-            let tally = std::mem::take(&mut self.tally);
+            let counts = self.tally.iter_mut().map(std::mem::take).enumerate();
+            let tally: Tally = counts.filter(|(_, count)| *count > 0).collect();
             let _ = orders.send(Order::Write { output: self.number, bytes, tally });
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    sync::Arc,
     thread::{self, JoinHandle},
 };
 
@@ -10,15 +11,17 @@ use sys::{packet::PacketSocket, poll::Waker, ring::Geometry};
 
 use crate::{
     Attachment, CaptureId, Config, Error, Event, Identity, Report, Snapshot,
+    crew::Crew,
     reader::{Command, Reader},
 };
 
-/// Rings, files, and the two threads between them.
+/// Rings, files, and the two threads between them: see [`crate`].
 #[derive(Debug)]
 pub struct Pipeline {
     commands: Sender<Command>,
     waker: Waker,
-    thread: Option<JoinHandle<Result<Report, Error>>>,
+    crew: Arc<Crew>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Pipeline {
@@ -36,16 +39,19 @@ impl Pipeline {
         let (commands, inbox) = unbounded();
         let (outbox, events) = unbounded();
         let waker = Waker::new()?;
-        let reader = Reader::new(config, inbox, outbox, waker.clone(), listener.clone(), outputs)?;
-        let thread = thread::Builder::new()
-            .name("reader".to_owned())
-            .spawn(move || {
-                let report = reader.run();
-                listener.wake();
-                report
-            })
-            .map_err(|source| Error::Thread { source })?;
-        Ok((Self { commands, waker, thread: Some(thread) }, events))
+        let (reader, pen, queue) =
+            Reader::new(config, inbox, outbox, waker.clone(), listener.clone(), outputs)?;
+        let crew = Arc::new(Crew::new(reader, pen, queue, listener)?);
+        let mut threads = Vec::new();
+        for (name, life) in [
+            ("reader", Crew::lead_first as fn(&Crew)),
+            ("relief", Crew::stand_by_first as fn(&Crew)),
+        ] {
+            let crew = Arc::clone(&crew);
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(move || life(&crew));
+            threads.push(thread.map_err(|source| Error::Thread { source })?);
+        }
+        Ok((Self { commands, waker, crew, threads }, events))
     }
 
     /// Begins to capture a namespace; comes back when its interfaces are in the file.
@@ -102,10 +108,11 @@ impl Pipeline {
         self.tell(Command::Stop);
     }
 
-    /// Whether the pipeline has ended, by itself or because it was asked to.
+    /// Whether the pipeline has ended, by itself or because it was asked to. The listener is woken
+    /// when it has.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.crew.is_over()
     }
 
     /// Waits for the end.
@@ -113,10 +120,10 @@ impl Pipeline {
     /// # Errors
     /// What the pipeline broke of.
     pub fn join(mut self) -> Result<Report, Error> {
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(report)) => report,
-            Some(Err(_)) | None => Err(Error::Panicked { thread: "reader" }),
+        for thread in self.threads.drain(..) {
+            thread.join().map_err(|_| Error::Panicked { thread: "reader" })?;
         }
+        self.crew.take_report().unwrap_or(Err(Error::Panicked { thread: "reader" }))
     }
 
     fn tell(&self, command: Command) {
@@ -128,8 +135,10 @@ impl Pipeline {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
+        if !self.threads.is_empty() {
             self.tell(Command::Stop);
+        }
+        for thread in self.threads.drain(..) {
             // A panic was told by whoever joined; here there is nobody to tell.
             let _ = thread.join();
         }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use sys::{
     packet::PacketSocket,
     poll::{Poller, Trigger, Waker},
@@ -15,7 +15,7 @@ use sys::{
 };
 
 use crate::{
-    Attachment, CaptureId, Config, Ending, Error, Event, Identity, Report, Snapshot,
+    Attachment, CaptureId, Config, Ending, Error, Event, Identity, Limit, Report, Snapshot,
     budget::Budget,
     clock::{self, StepWatch},
     config::FLUSH_AFTER,
@@ -23,7 +23,7 @@ use crate::{
     lane::Lane,
     merge::{Step, merge},
     source::Source,
-    writer::Writer,
+    writer::{Order, Outcome, Pen},
 };
 
 /// What the reader is told.
@@ -52,11 +52,12 @@ const KEY_WAKER: u64 = 0;
 const KEY_RING: u64 = 1;
 const KEY_SOURCE: u64 = 2;
 
+#[derive(Debug)]
 pub(crate) struct Reader {
     lanes: Vec<Lane>,
     desk: Desk,
     budget: Arc<Budget>,
-    writer: Writer,
+    outcomes: Receiver<Outcome>,
     commands: Receiver<Command>,
     waker: Waker,
     poller: Poller,
@@ -68,6 +69,8 @@ pub(crate) struct Reader {
     counted: Instant,
     /// Frames wait because there is no chunk for them.
     stalled: bool,
+    /// Frames wait because a full chunk is to be written first, while it is in cache.
+    paused: bool,
     stopping: bool,
     next_turn: Option<u64>,
 }
@@ -80,23 +83,20 @@ impl Reader {
         waker: Waker,
         listener: Waker,
         outputs: usize,
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, Pen, Receiver<Order>), Error> {
         let budget = Arc::new(Budget::new(config.memory, outputs, waker.clone()));
-        let writer = Writer::start(Arc::clone(&budget), config.keep_free, waker.clone())?;
+        let (orders, queue) = unbounded();
+        let (outbox, outcomes) = unbounded();
+        let pen = Pen::new(Arc::clone(&budget), config.keep_free, outbox, waker.clone());
         let poller = Poller::new()?;
         poller.add(&waker, KEY_WAKER, Trigger::Level)?;
         let (duration, packet_buffered) = (config.autostop.duration, config.packet_buffered);
-        let desk = Desk::new(
-            config,
-            Arc::clone(&budget),
-            writer.orders.clone(),
-            Told { events, listener },
-        );
-        Ok(Self {
+        let desk = Desk::new(config, Arc::clone(&budget), orders, Told { events, listener });
+        let reader = Self {
             lanes: Vec::new(),
             desk,
             budget,
-            writer,
+            outcomes,
             commands,
             waker,
             poller,
@@ -107,45 +107,40 @@ impl Reader {
             packet_buffered,
             counted: Instant::now(),
             stalled: false,
+            paused: false,
             stopping: false,
             next_turn: None,
-        })
+        };
+        Ok((reader, pen, queue))
     }
 
-    /// Runs until it is told to stop, a limit is reached, or something breaks.
-    pub(crate) fn run(mut self) -> Result<Report, Error> {
-        loop {
-            self.wait()?;
-            while let Ok(command) = self.commands.try_recv() {
-                self.obey(command);
-            }
-            while let Ok(outcome) = self.writer.outcomes.try_recv() {
-                self.desk.hear(outcome);
-            }
-            let now = clock::now();
-            self.take_in(now);
-            self.emit(now);
-            self.next_turn = self.desk.turn_by_clock(now);
-            self.flush();
-            self.let_go(now);
-            if self.duration.is_some_and(|duration| self.started.elapsed() >= duration) {
-                self.desk.ending.get_or_insert(Ending::Limit(crate::Limit::Duration));
-            }
-            let is_over = match &self.desk.ending {
-                // Asked to stop, or out of time: everything that has arrived is still written.
-                Some(
-                    Ending::Stopped | Ending::NoRoom { .. } | Ending::Limit(crate::Limit::Duration),
-                ) => {
-                    self.stop();
-                    self.lanes.is_empty()
-                }
-                Some(_) => true,
-                None => false,
-            };
-            if is_over {
-                return self.finish();
-            }
+    /// Waits for something to do, and does it. `true`: it is over, and [`Reader::finish`] is next.
+    pub(crate) fn turn(&mut self) -> Result<bool, Error> {
+        self.wait()?;
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command);
         }
+        while let Ok(outcome) = self.outcomes.try_recv() {
+            self.desk.hear(outcome);
+        }
+        let now = clock::now();
+        self.take_in(now);
+        self.emit(now);
+        self.next_turn = self.desk.turn_by_clock(now);
+        self.flush();
+        self.let_go(now);
+        if self.duration.is_some_and(|duration| self.started.elapsed() >= duration) {
+            self.desk.ending.get_or_insert(Ending::Limit(Limit::Duration));
+        }
+        Ok(match &self.desk.ending {
+            // Asked to stop, or out of time: everything that has arrived is still written.
+            Some(Ending::Stopped | Ending::NoRoom { .. } | Ending::Limit(Limit::Duration)) => {
+                self.stop();
+                self.lanes.is_empty()
+            }
+            Some(_) => true,
+            None => false,
+        })
     }
 
     fn wait(&mut self) -> Result<(), Error> {
@@ -168,16 +163,18 @@ impl Reader {
     }
 
     /// Until when nothing has to be done if nothing happens; `None`: for ever.
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&mut self) -> Option<Duration> {
+        if self.paused {
+            return Some(Duration::ZERO);
+        }
         let now = clock::now();
         let until = |moment: u64| Duration::from_nanos(moment.saturating_sub(now)).max(MIN_SLEEP);
-        let waiting = self.lanes.iter().filter_map(Lane::front).min().map(|front| {
+        let front = self.lanes.iter_mut().filter_map(Lane::front).min();
+        let waiting = front.map(|front| {
             if self.stalled {
                 return RETRY;
             }
-            // Quiet rings settle by the clock alone; a busy one calls when it has more.
-            until(front + clock::nanoseconds(crate::config::SORT_WINDOW))
-                .min(Duration::from_millis(4))
+            until(self.lanes.iter().map(|lane| lane.settles_at(front)).max().unwrap_or(0))
         });
         let draining = self.desk.sources.iter().any(Source::is_draining).then_some(MIN_SLEEP);
         let flush = self.desk.outputs.iter().filter_map(|output| output.chunk_since).min();
@@ -213,7 +210,7 @@ impl Reader {
                 let _ = answer.send(self.desk.snapshot());
             }
             Command::Flush => {
-                self.emit(u64::MAX);
+                self.emit_all(u64::MAX);
                 self.desk.flush();
             }
             Command::Stop => {
@@ -269,7 +266,6 @@ impl Reader {
             let source = &mut sources[lane.source];
             let taken = lane.take_in(now, || source.count());
             source.read += taken.frames;
-            source.stats.dropped_by_us += taken.unreadable;
         }
         if self.counted.elapsed() >= COUNT_EVERY {
             self.count();
@@ -290,7 +286,7 @@ impl Reader {
             // What was stamped before the step goes now: stamps from before and behind it have no
             // order with each other.
             self.desk.tell(Event::ClockStepped { nanoseconds });
-            self.emit_until(u64::MAX);
+            self.emit_all(u64::MAX);
             for output in &mut self.desk.outputs {
                 output.latest = 0;
             }
@@ -305,14 +301,28 @@ impl Reader {
         }
     }
 
+    /// The same for all frames until `until`, whatever is still to come. Does not pause.
+    fn emit_all(&mut self, until: u64) {
+        self.emit_until(until);
+        while self.paused {
+            self.emit_until(until);
+        }
+    }
+
     fn emit_until(&mut self, until: u64) {
         let Self { lanes, desk, heap, budget, .. } = self;
-        let done = merge(lanes, until, heap, |lane| {
+        let step = merge(lanes, until, heap, |lane| {
             let source = lane.source;
-            let gone = lane.offer(budget, |frame, lost| desk.deliver(source, &frame, lost));
-            if gone { Step::Gone } else { Step::Wait }
+            if !lane.offer(budget, |frame, lost| desk.deliver(source, &frame, lost)) {
+                Step::Wait
+            } else if desk.take_ordered() {
+                Step::Pause
+            } else {
+                Step::Gone
+            }
         });
-        self.stalled = !done;
+        self.stalled = step == Step::Wait;
+        self.paused = step == Step::Pause;
     }
 
     /// A ring is more than half full of frames that wait. Make room: by copying them out, else by
@@ -327,7 +337,7 @@ impl Reader {
         }
         let Some(until) = pressing else { return };
         if !self.stalled {
-            self.emit_until(until);
+            self.emit_all(until);
         }
         if self.stalled {
             for lane in &mut self.lanes {
@@ -365,7 +375,6 @@ impl Reader {
                     // What came between the last look and the last count.
                     let taken = lane.take_in(now, || 0);
                     source.read += taken.frames;
-                    source.stats.dropped_by_us += taken.unreadable;
                     lane.close(&self.budget);
                 }
                 source.let_go(now);
@@ -390,7 +399,7 @@ impl Reader {
     }
 
     /// The end: the rest of every ring is counted as discarded, files are closed.
-    fn finish(mut self) -> Result<Report, Error> {
+    pub(crate) fn finish(&mut self) {
         for source in &mut self.desk.sources {
             source.refuse();
         }
@@ -408,13 +417,15 @@ impl Reader {
             }
         }
         self.desk.close_all();
-        let Self { mut desk, writer, .. } = self;
-        desk.hang_up();
-        for outcome in writer.finish()? {
-            desk.hear(outcome);
+    }
+
+    /// The last words, once every order is carried out.
+    pub(crate) fn report(mut self) -> Report {
+        while let Ok(outcome) = self.outcomes.try_recv() {
+            self.desk.hear(outcome);
         }
-        let ending = desk.ending.take().unwrap_or(Ending::Stopped);
-        Ok(Report { last: desk.snapshot(), ending })
+        let ending = self.desk.ending.take().unwrap_or(Ending::Stopped);
+        Report { last: self.desk.snapshot(), ending }
     }
 }
 

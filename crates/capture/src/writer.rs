@@ -1,4 +1,4 @@
-//! The writer thread: the only one that waits for a disk.
+//! Writing: the only place where a disk or a pipe can make somebody wait.
 
 use std::{
     fs::{File, OpenOptions},
@@ -6,10 +6,9 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
-    thread::{self, JoinHandle},
 };
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::Sender;
 use sys::poll::Waker;
 
 use crate::{Error, KeepFree, budget::Budget};
@@ -46,40 +45,9 @@ pub(crate) enum Outcome {
     NoRoom { path: PathBuf, free: u64, keep: u64 },
 }
 
-/// The writer thread, seen from outside.
+/// Who holds it writes: carries orders out, one after the other, and waits for disks.
 #[derive(Debug)]
-pub(crate) struct Writer {
-    pub(crate) orders: Sender<Order>,
-    pub(crate) outcomes: Receiver<Outcome>,
-    thread: JoinHandle<()>,
-}
-
-impl Writer {
-    /// Starts it.
-    pub(crate) fn start(
-        budget: Arc<Budget>,
-        keep_free: KeepFree,
-        waker: Waker,
-    ) -> Result<Self, Error> {
-        let (orders, inbox) = unbounded();
-        let (outbox, outcomes) = unbounded();
-        let desk = Desk { outputs: Vec::new(), budget, keep_free, outbox, waker, told: false };
-        let thread = thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(move || desk.run(&inbox))
-            .map_err(|source| Error::Thread { source })?;
-        Ok(Self { orders, outcomes, thread })
-    }
-
-    /// Waits until every order is carried out, and gives what was told since the last look.
-    pub(crate) fn finish(self) -> Result<Vec<Outcome>, Error> {
-        drop(self.orders);
-        self.thread.join().map_err(|_| Error::Panicked { thread: "writer" })?;
-        Ok(self.outcomes.try_iter().collect())
-    }
-}
-
-struct Desk {
+pub(crate) struct Pen {
     outputs: Vec<Option<Open>>,
     budget: Arc<Budget>,
     keep_free: KeepFree,
@@ -90,6 +58,7 @@ struct Desk {
 }
 
 /// An output that is open.
+#[derive(Debug)]
 struct Open {
     file: File,
     path: PathBuf,
@@ -99,29 +68,38 @@ struct Open {
     broken: bool,
 }
 
-impl Desk {
-    fn run(mut self, inbox: &Receiver<Order>) {
-        for order in inbox {
-            match order {
-                Order::Open { output, path } => self.open(output, path),
-                Order::Stream { output, file } => {
-                    let path = PathBuf::from("standard output");
-                    let open = Open { file, path, written: 0, is_file: false, broken: false };
-                    *self.slot(output) = Some(open);
+impl Pen {
+    /// A pen that tells its outcomes to `outbox`, and calls `waker` for each.
+    pub(crate) fn new(
+        budget: Arc<Budget>,
+        keep_free: KeepFree,
+        outbox: Sender<Outcome>,
+        waker: Waker,
+    ) -> Self {
+        Self { outputs: Vec::new(), budget, keep_free, outbox, waker, told: false }
+    }
+
+    /// Does what was ordered, and comes back when it is done.
+    pub(crate) fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Open { output, path } => self.open(output, path),
+            Order::Stream { output, file } => {
+                let path = PathBuf::from("standard output");
+                let open = Open { file, path, written: 0, is_file: false, broken: false };
+                *self.slot(output) = Some(open);
+            }
+            Order::Write { output, bytes, tally } => self.write(output, bytes, tally),
+            Order::Close { output, rotated } => {
+                if let Some(open) = self.slot(output).take()
+                    && open.is_file
+                    && !open.broken
+                {
+                    self.tell(Outcome::Done { path: open.path, rotated });
                 }
-                Order::Write { output, bytes, tally } => self.write(output, bytes, tally),
-                Order::Close { output, rotated } => {
-                    if let Some(open) = self.slot(output).take()
-                        && open.is_file
-                        && !open.broken
-                    {
-                        self.tell(Outcome::Done { path: open.path, rotated });
-                    }
-                }
-                Order::Remove { path } => {
-                    // What somebody else has removed already needs no removing.
-                    let _ = std::fs::remove_file(path);
-                }
+            }
+            Order::Remove { path } => {
+                // What somebody else has removed already needs no removing.
+                let _ = std::fs::remove_file(path);
             }
         }
     }

@@ -28,6 +28,8 @@ pub const ARGV0: &str = "whaletap-runner";
 const MAX_WORDS: usize = 256;
 /// How often ended commands are collected.
 const REAP: Duration = Duration::from_millis(100);
+/// First word of the first message: the user to become follows, or nobody.
+const USER: &str = "user";
 /// First word of a message that is a command in the background.
 const BACKGROUND: &[u8] = b"background";
 /// The same for a command that reads from a pipe that comes along.
@@ -44,10 +46,13 @@ impl Runner {
     /// Starts it. Its first message is the user to become.
     pub(crate) fn start(user: Option<&User>) -> Result<Self, Error> {
         let (child, channel) = companion::start(OsStr::new(ARGV0))?;
-        let ids = user.map_or_else(Vec::new, |user| {
-            [user.uid, user.gid].iter().chain(&user.groups).map(u32::to_string).collect()
-        });
-        channel.send(ids.join(" ").as_bytes(), &[])?;
+        let mut first = String::from(USER);
+        for id in
+            user.iter().flat_map(|user| [user.uid, user.gid].into_iter().chain(user.groups.clone()))
+        {
+            first += &format!(" {id}");
+        }
+        channel.send(first.as_bytes(), &[])?;
         Ok(Self { channel, _child: child })
     }
 
@@ -148,7 +153,10 @@ fn complain(channel: &Channel, command: &str, what: &str) -> bool {
 
 fn parse_user(bytes: &[u8]) -> Result<Option<User>, sys::Error> {
     let wrong = sys::Error::Malformed { what: "a user that does not read" };
-    let Ok(text) = std::str::from_utf8(bytes) else { return Err(wrong) };
+    let Some(text) = std::str::from_utf8(bytes).ok().and_then(|text| text.strip_prefix(USER))
+    else {
+        return Err(wrong);
+    };
     let ids: Result<Vec<u32>, _> = text.split_whitespace().map(str::parse).collect();
     match ids.as_deref() {
         Ok([]) => Ok(None),

@@ -344,7 +344,7 @@ impl<'a> Supervisor<'a> {
         if group.targets.len() > 1 {
             self.observer.notice(Notice::Shared { name: &name, netns: group.netns });
         }
-        if group.endless || group.targets.iter().any(is_host_network) {
+        if group.targets.iter().any(is_host_network) {
             self.observer.notice(Notice::HostNetwork { name: &name });
         }
         for interface in &opened.missing {
@@ -438,6 +438,9 @@ impl<'a> Supervisor<'a> {
                         None => {
                             self.poller.remove(runner.channel())?;
                             self.stage.runner = None;
+                            let text =
+                                "the process that runs commands has ended: none are run any more";
+                            self.observer.notice(Notice::Remark { text });
                         }
                     }
                 }

@@ -7,7 +7,13 @@ use std::{
     time::Duration,
 };
 
-use rustix::event::{EventfdFlags, Timespec, epoll};
+use rustix::{
+    event::{EventfdFlags, Timespec, epoll},
+    time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create,
+        timerfd_settime,
+    },
+};
 
 use crate::Error;
 
@@ -67,10 +73,7 @@ impl Poller {
     /// # Errors
     /// Only for reasons that are bugs; a signal counts as a timeout.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Vec<u64>, Error> {
-        let timeout = timeout.map(|timeout| Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
+        let timeout = timeout.map(to_timespec);
         let mut space = [MaybeUninit::uninit(); EVENTS];
         match epoll::wait(&self.epoll, &mut space, timeout.as_ref()) {
             Ok((events, _)) => Ok(events.iter().map(|event| event.data.u64()).collect()),
@@ -111,6 +114,43 @@ impl Waker {
 impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// A clock that can be set to ring: readable once the time has passed.
+#[derive(Debug)]
+pub struct Alarm(OwnedFd);
+
+impl Alarm {
+    /// An alarm that is not set.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn new() -> Result<Self, Error> {
+        timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
+            .map(Self)
+            .map_err(Error::call("timerfd_create"))
+    }
+
+    /// Sets it to ring once, after `delay`; 0 unsets it. What has rung before is forgotten.
+    pub fn set(&self, delay: Duration) {
+        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let value = Itimerspec { it_interval: none, it_value: to_timespec(delay) };
+        // Fails for times that no Duration turns into, and for descriptors that are no timers.
+        let _ = timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &value);
+    }
+}
+
+impl AsFd for Alarm {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn to_timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
     }
 }
 

@@ -33,6 +33,10 @@ const FRAME_HEADER: usize = 68;
 const BLOCK_STATUS: usize = 8;
 /// Where `num_pkts` stands in a block.
 const BLOCK_FRAMES: usize = 12;
+/// Where `offset_to_first_pkt` stands in a block.
+const BLOCK_FIRST: usize = 16;
+/// Where `blk_len` stands in a block.
+const BLOCK_USED: usize = 20;
 
 const _: () = assert!(size_of::<libc::tpacket_block_desc>() == BLOCK_HEADER);
 const _: () = assert!(size_of::<libc::tpacket3_hdr>() == 48);
@@ -196,8 +200,7 @@ impl Ring {
         self.mapping.word(index * size + BLOCK_STATUS).store(status | TAKEN, Ordering::Relaxed);
         self.next = (self.next + 1) % self.geometry.blocks;
         Some(Block {
-            mapping: Arc::clone(&self.mapping),
-            start: index * size,
+            store: Store::Ring { mapping: Arc::clone(&self.mapping), start: index * size },
             size,
             losing: status & libc::TP_STATUS_LOSING != 0,
         })
@@ -227,6 +230,27 @@ impl Ring {
     }
 }
 
+/// Bytes that a processor fetches at a time.
+const CACHE_LINE: usize = 64;
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn prefetch(line: &u8) {
+    // SAFETY: a hint that reads nothing and never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+            ptr::from_ref(line).cast(),
+        )
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn prefetch(_line: &u8) {}
+
+/// Where `ts_last_pkt` stands in a block.
+const BLOCK_LAST: usize = 40;
+
 /// Our own mark in a status word, on a bit that the kernel does not use for blocks.
 const TAKEN: u32 = 1 << 30;
 
@@ -244,10 +268,15 @@ impl Mapping {
 
 /// A block of frames that is ours until it is dropped.
 pub struct Block {
-    mapping: Arc<Mapping>,
-    start: usize,
+    store: Store,
     size: usize,
     losing: bool,
+}
+
+/// Where a block's bytes are.
+enum Store {
+    Ring { mapping: Arc<Mapping>, start: usize },
+    Heap(Box<[u8]>),
 }
 
 impl Block {
@@ -255,6 +284,29 @@ impl Block {
     #[must_use]
     pub fn is_losing(&self) -> bool {
         self.losing
+    }
+
+    /// Bytes of it that are in use, headers included.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        (self.word(BLOCK_USED) as usize).clamp(BLOCK_HEADER, self.size)
+    }
+
+    /// Copies its bytes to memory of our own and gives the ring's back, so that the kernel can go
+    /// on where this block has to wait for its turn. Does nothing the second time.
+    pub fn copy_out(&mut self) {
+        if let Store::Ring { .. } = self.store {
+            let bytes: Box<[u8]> = self.bytes()[..self.used()].into();
+            self.give_back();
+            self.size = bytes.len();
+            self.store = Store::Heap(bytes);
+        }
+    }
+
+    /// Whether it still occupies the ring.
+    #[must_use]
+    pub fn is_in_ring(&self) -> bool {
+        matches!(self.store, Store::Ring { .. })
     }
 
     /// How many frames it has.
@@ -269,9 +321,33 @@ impl Block {
         self.len() == 0
     }
 
+    /// Timestamp of the frame that stands last in it.
+    #[must_use]
+    pub fn last_timestamp(&self) -> u64 {
+        u64::from(self.word(BLOCK_LAST)) * 1_000_000_000 + u64::from(self.word(BLOCK_LAST + 4))
+    }
+
+    /// Offset of the first frame, for [`Block::frame`].
+    #[must_use]
+    pub fn first_offset(&self) -> u32 {
+        self.word(BLOCK_FIRST)
+    }
+
+    /// Tells the processor that the frame at this offset, or what stands there, is read soon. The
+    /// kernel wrote it on another processor, so it comes from far away.
+    #[inline]
+    pub fn expect(&self, offset: u32) {
+        if let Some(line) = self.bytes().get(offset as usize) {
+            prefetch(line);
+        }
+        if let Some(line) = self.bytes().get(offset as usize + CACHE_LINE) {
+            prefetch(line);
+        }
+    }
+
     /// The frames in the order in which they stand, each with its offset for [`Block::frame`].
     pub fn frames(&self) -> Frames<'_> {
-        Frames { block: self, offset: self.word(16), left: self.len() }
+        Frames { block: self, offset: self.word(BLOCK_FIRST), left: self.len() }
     }
 
     /// The frame at an offset that [`Block::frames`] gave; `None` where no whole frame stands.
@@ -279,17 +355,29 @@ impl Block {
     #[inline]
     pub fn frame(&self, offset: u32) -> Option<Frame<'_>> {
         let rest = self.bytes().get(offset as usize..)?;
-        let header = rest.first_chunk::<FRAME_HEADER>()?;
-        let frame = Frame { header, data: &[] };
+        let frame = Frame { header: rest.first_chunk::<FRAME_HEADER>()?, data: rest };
         let from = usize::from(frame.half(24));
-        let data = rest.get(from..from.checked_add(frame.word(12) as usize)?)?;
-        Some(Frame { header, data })
+        let data = rest.get(from..from + frame.word(12) as usize)?;
+        Some(Frame { data, ..frame })
+    }
+
+    /// Timestamp of the frame at an offset, and the offset of the one behind it.
+    #[must_use]
+    #[inline]
+    pub fn step(&self, offset: u32) -> Option<(u64, u32)> {
+        let rest = self.bytes().get(offset as usize..)?;
+        let frame = Frame { header: rest.first_chunk::<FRAME_HEADER>()?, data: &[] };
+        Some((frame.timestamp(), offset.checked_add(frame.word(0))?))
     }
 
     #[inline]
     fn bytes(&self) -> &[u8] {
+        let (mapping, start) = match &self.store {
+            Store::Ring { mapping, start } => (mapping, *start),
+            Store::Heap(bytes) => return bytes,
+        };
         // SAFETY: the block lies inside the mapping, which self holds alive.
-        let start = unsafe { self.mapping.start.add(self.start) };
+        let start = unsafe { mapping.start.add(start) };
         // SAFETY: initialised by the kernel, which does not write to it before we give it back,
         // and that takes dropping self, from which the slice borrows.
         unsafe { slice::from_raw_parts(start.as_ptr(), self.size) }
@@ -301,17 +389,26 @@ impl Block {
     }
 }
 
+impl Block {
+    fn give_back(&self) {
+        if let Store::Ring { mapping, start } = &self.store {
+            mapping.word(start + BLOCK_STATUS).store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        }
+    }
+}
+
 impl Drop for Block {
     fn drop(&mut self) {
-        self.mapping
-            .word(self.start + BLOCK_STATUS)
-            .store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        self.give_back();
     }
 }
 
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Block").field("start", &self.start).field("frames", &self.len()).finish()
+        f.debug_struct("Block")
+            .field("in_ring", &self.is_in_ring())
+            .field("frames", &self.len())
+            .finish()
     }
 }
 

@@ -1,0 +1,200 @@
+//! The two threads of a pipeline: one leads, one stands by.
+//!
+//! The leader reads the rings, and writes each full chunk itself: what it has just put together is
+//! still in its processor's cache, which a thread of its own for writing would give away (a third
+//! of the processor time, measured on 64-byte packets). A disk may make it wait, though. So each
+//! write sets an alarm; the other thread hears it when the write takes longer, and leads; whoever
+//! was stuck writes what has piled up meanwhile, and then stands by.
+//!
+//! ```text
+//!   lead ──chunk full──► write ──done──► lead            (nobody else leads: go on)
+//!                          │    ──done──► stand by        (somebody does)
+//!   stand by ──the other's write is stuck──► lead
+//! ```
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use crossbeam_channel::Receiver;
+use sys::poll::{Alarm, Poller, Trigger, Waker};
+
+use crate::{
+    Error, Report,
+    reader::Reader,
+    writer::{Order, Pen},
+};
+
+/// How long a write may take before the other thread leads.
+const STUCK_AFTER: Duration = Duration::from_millis(5);
+const KEY_ALARM: u64 = 0;
+const KEY_DONE: u64 = 1;
+
+/// What the two threads share.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    /// Who holds it leads. `None` once it is over.
+    reader: Mutex<Option<Reader>>,
+    /// Who holds it writes.
+    pen: Mutex<Pen>,
+    queue: Receiver<Order>,
+    /// Rings when a write is stuck.
+    alarm: Alarm,
+    is_over: AtomicBool,
+    /// Wakes the one who stands by when it is over.
+    done: Waker,
+    report: Mutex<Option<Result<Report, Error>>>,
+    /// Called when it is over.
+    listener: Waker,
+}
+
+impl Crew {
+    pub(crate) fn new(
+        reader: Reader,
+        pen: Pen,
+        queue: Receiver<Order>,
+        listener: Waker,
+    ) -> Result<Self, sys::Error> {
+        Ok(Self {
+            reader: Mutex::new(Some(reader)),
+            pen: Mutex::new(pen),
+            queue,
+            alarm: Alarm::new()?,
+            is_over: AtomicBool::new(false),
+            done: Waker::new()?,
+            report: Mutex::new(None),
+            listener,
+        })
+    }
+
+    /// The life of a thread that begins by leading.
+    pub(crate) fn lead_first(&self) {
+        let _over = OverAtPanic(self);
+        while self.lead() && self.stand_by() {}
+    }
+
+    /// The life of a thread that begins by standing by.
+    pub(crate) fn stand_by_first(&self) {
+        let _over = OverAtPanic(self);
+        while self.stand_by() && self.lead() {}
+    }
+
+    /// Whether it is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    /// How it ended; `None` before, and when a thread panicked.
+    pub(crate) fn take_report(&self) -> Option<Result<Report, Error>> {
+        lock(&self.report).take()
+    }
+
+    /// Leads until somebody else does. `false`: it is over.
+    fn lead(&self) -> bool {
+        while let Some(mut reader) = try_lock(&self.reader) {
+            loop {
+                let Some(leading) = reader.as_mut() else { return false };
+                match leading.turn() {
+                    Ok(false) if self.queue.is_empty() => {}
+                    Ok(false) => {
+                        if let Some(pen) = try_lock(&self.pen) {
+                            drop(reader);
+                            self.write(pen);
+                            break;
+                        }
+                        // Somebody is stuck with the pen, and will find the queue.
+                    }
+                    Ok(true) => {
+                        leading.finish();
+                        let done = reader.take();
+                        drop(reader);
+                        self.end(done.ok_or(Error::Panicked { thread: "reader" }));
+                        return false;
+                    }
+                    Err(error) => {
+                        // What holds the queue's other end has to go for the files to be closed.
+                        reader.take();
+                        drop(reader);
+                        self.end(Err(error));
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Writes everything that is ordered.
+    fn write(&self, mut pen: MutexGuard<'_, Pen>) {
+        while let Ok(order) = self.queue.try_recv() {
+            self.alarm.set(STUCK_AFTER);
+            pen.carry_out(order);
+            self.alarm.set(Duration::ZERO);
+        }
+    }
+
+    /// Stands by until the leader's write is stuck. `false`: it is over.
+    fn stand_by(&self) -> bool {
+        let Ok(mut poller) = self.poller() else { return false };
+        while !self.is_over() {
+            match poller.wait(None) {
+                Ok(keys) if keys.contains(&KEY_ALARM) => {
+                    // Rung is rung: who leads next sets it anew.
+                    self.alarm.set(Duration::ZERO);
+                    return true;
+                }
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
+    fn poller(&self) -> Result<Poller, sys::Error> {
+        let poller = Poller::new()?;
+        poller.add(&self.alarm, KEY_ALARM, Trigger::Level)?;
+        poller.add(&self.done, KEY_DONE, Trigger::Level)?;
+        Ok(poller)
+    }
+
+    fn end(&self, done: Result<Reader, Error>) {
+        // Whoever is stuck with the pen has to be waited for: what is ordered is written.
+        self.write(lock(&self.pen));
+        *lock(&self.report) = Some(done.map(Reader::report));
+        self.over();
+    }
+
+    fn over(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.done.wake();
+        self.listener.wake();
+    }
+}
+
+/// Ends everything when a thread panics, so that nobody waits for it.
+struct OverAtPanic<'a>(&'a Crew);
+
+impl Drop for OverAtPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.over();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
