@@ -25,15 +25,20 @@ pub(crate) struct StepWatch {
 const TOLERANCE: u64 = 2_000_000;
 /// The fastest that a clock is slewed, in parts per thousand, rounded up.
 const SLEW_PER_MILLE: u64 = 1;
+/// How far apart both clocks may be read.
+const APART: Duration = Duration::from_millis(1);
+/// How often they are read until they are read close enough together.
+const TRIES: u32 = 8;
 
 impl StepWatch {
     pub(crate) fn new() -> Self {
-        Self { wall: now(), steady: Instant::now() }
+        let (wall, steady) = both();
+        Self { wall, steady }
     }
 
     /// By how many nanoseconds the clock was set since the last call, if it was.
     pub(crate) fn check(&mut self) -> Option<i64> {
-        let (wall, steady) = (now(), Instant::now());
+        let (wall, steady) = both();
         let passed = nanoseconds(steady - self.steady);
         let expected = self.wall.saturating_add(passed);
         (self.wall, self.steady) = (wall, steady);
@@ -43,5 +48,18 @@ impl StepWatch {
         }
         let off = i64::try_from(off).unwrap_or(i64::MAX);
         Some(if wall < expected { -off } else { off })
+    }
+}
+
+/// Both clocks at one moment. A thread that loses its processor between two readings would see a
+/// step that never was.
+fn both() -> (u64, Instant) {
+    let mut tries = 1;
+    loop {
+        let (before, wall, after) = (Instant::now(), now(), Instant::now());
+        if after - before < APART || tries == TRIES {
+            return (wall, after);
+        }
+        tries += 1;
     }
 }

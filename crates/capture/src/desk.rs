@@ -7,7 +7,10 @@ use crossbeam_channel::Sender;
 use filter::{Packet, Plan, VlanTag};
 use model::LinkType;
 use pcapng::PlainPacketBlock;
-use sys::{poll::Waker, ring::Frame};
+use sys::{
+    poll::Waker,
+    ring::{Block, Frame},
+};
 
 use crate::{
     Config, Destination, Ending, Error, Event, FileName, Format, Limit, Series, Snapshot,
@@ -15,6 +18,7 @@ use crate::{
     clock,
     config::SectionText,
     encode::{self, Scratch, Shape},
+    lane::Entry,
     output::{Output, Record, Room},
     rotation::Turn,
     source::{OUTPUTS, Source},
@@ -350,57 +354,93 @@ impl Desk {
         }
     }
 
-    /// What becomes of a frame whose turn has come. `false`: it has to wait.
+    /// What becomes of frames whose turn has come: how many are gone. Those behind have to wait.
     #[inline]
-    pub(crate) fn deliver(&mut self, source: usize, frame: &Frame<'_>, lost: u64) -> bool {
-        lost == 0 && self.deliver_usual(source, frame) || self.deliver_any(source, frame, lost)
+    pub(crate) fn deliver(
+        &mut self,
+        source: usize,
+        block: &Block,
+        entries: &[Entry],
+        mut lost: u64,
+    ) -> usize {
+        let mut gone = 0;
+        while gone < entries.len() && !self.ordered {
+            if lost == 0 {
+                gone += self.deliver_usual(source, block, &entries[gone..]);
+            }
+            let Some(entry) = entries.get(gone) else { break };
+            if let Some(frame) = block.frame(entry.offset) {
+                if !self.deliver_any(source, &frame, lost) {
+                    break;
+                }
+                lost = 0;
+            }
+            gone += 1;
+        }
+        gone
     }
 
-    /// The same for a frame of which nothing special is to be told, on its way to an output that
-    /// has no limit to watch, in one piece. `false`, with nothing done, where that is not so.
-    #[inline]
-    fn deliver_usual(&mut self, index: usize, frame: &Frame<'_>) -> bool {
+    /// The same for frames of which nothing special is to be told, on their way to an output that
+    /// has no limit to watch, in one piece. Ends at the first one of which that is not so.
+    fn deliver_usual(&mut self, index: usize, block: &Block, entries: &[Entry]) -> usize {
         let Self { sources, outputs, plan, ending, .. } = self;
         let source = &mut sources[index];
-        let [Some(output), None] = source.outputs else { return false };
+        let [Some(output), None] = source.outputs else { return 0 };
         let output = &mut outputs[output];
         if source.judge_all
             || source.lost > 0
             || !source.notes.is_empty()
             || !output.is_usual()
-            || frame.vlan().is_some()
             || ending.is_some()
         {
-            return false;
+            return 0;
         }
-        let Some(slot) = source.slot_of(frame.interface_index(), frame.hatype()) else {
-            return false;
-        };
-        let slot = &mut source.slots[slot];
-        let Some(interface) = slot.numbers[FILES] else { return false };
-        let (bytes, original_length) = (frame.data(), frame.original_length());
+        let Some(slot) = source.recent_slot() else { return 0 };
+        let Some(interface) = slot.numbers[FILES] else { return 0 };
+        if slot.link_type == LinkType::LINUX_SLL2 {
+            return 0;
+        }
+        let (device, hatype) = (slot.interface.index, slot.interface.hatype);
         let snaplen = plan.snaplen().bytes();
-        let captured = bytes.len();
-        if slot.link_type == LinkType::LINUX_SLL2
-            || captured > snaplen as usize
-            || !output.fits(captured)
-        {
-            return false;
+        let (mut gone, mut kept, mut late, mut truncated) = (0, 0, 0, 0);
+        for entry in entries {
+            let Some(frame) = block.frame(entry.offset) else { break };
+            let (bytes, original_length) = (frame.data(), frame.original_length());
+            let captured = bytes.len();
+            let is_usual = frame.interface_index() == device
+                && frame.hatype() == hatype
+                && frame.vlan().is_none()
+                && captured <= snaplen as usize;
+            if !is_usual || !output.fits(captured) {
+                break;
+            }
+            let (timestamp, flags) = (entry.timestamp, encode::flags(&frame));
+            output.put_plain(&PlainPacketBlock {
+                interface,
+                timestamp,
+                original_length,
+                bytes,
+                flags,
+            });
+            late += u64::from(timestamp < output.latest);
+            output.latest = output.latest.max(timestamp);
+            truncated += u64::from(captured < original_length.min(snaplen) as usize);
+            kept += captured as u64;
+            gone += 1;
         }
-        let (timestamp, flags) = (frame.timestamp(), encode::flags(frame));
-        output.put_plain(
-            index,
-            &PlainPacketBlock { interface, timestamp, original_length, bytes, flags },
-        );
-        let is_late = timestamp < output.latest;
-        output.latest = output.latest.max(timestamp);
-        slot.received += 1;
-        slot.captured += 1;
-        source.stats.captured += 1;
-        source.stats.out_of_order += u64::from(is_late);
-        source.stats.truncated += u64::from(captured < original_length.min(snaplen) as usize);
-        source.bytes += captured as u64;
-        true
+        if gone == 0 {
+            return 0;
+        }
+        output.count(index, gone as u64);
+        if let Some(slot) = source.recent_slot() {
+            slot.received += gone as u64;
+            slot.captured += gone as u64;
+        }
+        source.stats.captured += gone as u64;
+        source.stats.out_of_order += late;
+        source.stats.truncated += truncated;
+        source.bytes += kept;
+        gone
     }
 
     fn deliver_any(&mut self, source: usize, frame: &Frame<'_>, lost: u64) -> bool {
@@ -500,7 +540,7 @@ impl Desk {
     #[cold]
     fn turn_before(&mut self, output: usize, timestamp: u64) -> bool {
         let out = &mut self.outputs[output];
-        let bytes = out.file_bytes;
+        let bytes = out.file_bytes();
         match out.series.as_mut().map(|series| series.before_packet(timestamp, bytes)) {
             Some(turn) => self.turn(output, turn, timestamp),
             None => true,
@@ -520,7 +560,7 @@ impl Desk {
         let turn = out
             .series
             .as_ref()
-            .map_or(Turn::Stay, |series| series.after_packet(out.file_bytes, out.file_packets));
+            .map_or(Turn::Stay, |series| series.after_packet(out.file_bytes(), out.file_packets));
         self.turn(output, turn, clock::now());
     }
 
@@ -623,7 +663,7 @@ impl Desk {
         Snapshot {
             packets: sources.iter().map(|source| source.stats.captured).sum(),
             sources,
-            bytes: files().map(|(_, output)| output.bytes).sum(),
+            bytes: files().map(|(_, output)| output.bytes()).sum(),
             file: files().filter_map(|(_, output)| output.path.clone()).next_back(),
             files: files().map(|(_, output)| output.files).sum(),
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use sys::ring::{Block, Frame, Ring};
+use sys::ring::{Block, Ring};
 
 use crate::{budget::Budget, clock::nanoseconds, config::SORT_WINDOW};
 
@@ -10,6 +10,10 @@ use crate::{budget::Budget, clock::nanoseconds, config::SORT_WINDOW};
 const WINDOW: u64 = 1_000_000;
 const _: () = assert!(SORT_WINDOW.as_nanos() == 1_000_000);
 
+/// How many frames are looked at in one go.
+const BATCH: u32 = 64;
+/// From how many frames on that are gone their entries are cleared away.
+const COMPACT_AT: usize = 1024;
 /// How far ahead of the frame that is looked at memory is fetched, in bytes.
 const READ_AHEAD: u32 = 1024;
 
@@ -28,8 +32,10 @@ pub(crate) struct Lane {
     first: u32,
     /// Where reading goes on.
     cursor: Cursor,
-    /// Frames that were looked at, sorted by timestamp; equal ones in the order of the ring.
-    sorted: VecDeque<Entry>,
+    /// Frames that were looked at, from `head` on sorted by timestamp; equal ones in the order of
+    /// the ring.
+    sorted: Vec<Entry>,
+    head: usize,
     /// The latest timestamp looked at.
     read_until: u64,
     /// The latest timestamp taken from the ring.
@@ -68,11 +74,14 @@ struct Cursor {
     left: u32,
 }
 
+/// A frame that waits: enough to put it in order, and to find it.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    timestamp: u64,
-    block: u32,
-    offset: u32,
+pub(crate) struct Entry {
+    pub(crate) timestamp: u64,
+    /// Number of its block.
+    pub(crate) block: u32,
+    /// Its offset there.
+    pub(crate) offset: u32,
 }
 
 /// What one look at a ring brought.
@@ -90,7 +99,8 @@ impl Lane {
             held: VecDeque::new(),
             first: 0,
             cursor: Cursor::default(),
-            sorted: VecDeque::new(),
+            sorted: Vec::new(),
+            head: 0,
             read_until: 0,
             newest: 0,
             quiet_at: 0,
@@ -146,50 +156,70 @@ impl Lane {
     /// Timestamp of the frame whose turn is next.
     #[inline]
     pub(crate) fn front(&mut self) -> Option<u64> {
-        if self.sorted.front().is_none_or(|front| self.read_until < front.timestamp + WINDOW) {
-            self.read_on();
-        }
-        self.sorted.front().map(|entry| entry.timestamp)
-    }
-
-    /// Looks at frames until those at the front cannot be overtaken any more.
-    #[inline]
-    fn read_on(&mut self) {
-        while self.sorted.front().is_none_or(|front| self.read_until < front.timestamp + WINDOW) {
-            let Some(entry) = self.read_one() else { return };
-            if entry.timestamp >= self.read_until {
-                self.read_until = entry.timestamp;
-                self.sorted.push_back(entry);
-            } else {
-                insert(&mut self.sorted, entry);
-            }
+        match self.sorted.get(self.head) {
+            Some(entry) if self.is_final(entry) => Some(entry.timestamp),
+            _ => self.read_on(),
         }
     }
 
+    /// Whether nothing that was not looked at can come before a frame.
     #[inline]
-    fn read_one(&mut self) -> Option<Entry> {
+    fn is_final(&self, entry: &Entry) -> bool {
+        entry.timestamp + WINDOW <= self.read_until
+    }
+
+    /// Looks at frames until the one at the front cannot be overtaken any more.
+    fn read_on(&mut self) -> Option<u64> {
+        if self.head >= COMPACT_AT || self.head == self.sorted.len() {
+            self.sorted.drain(..self.head);
+            self.head = 0;
+        }
         loop {
-            let Cursor { next, offset, left } = self.cursor;
-            if left == 0 {
-                self.open_next_block()?;
-                continue;
+            let front = self.sorted.get(self.head);
+            let is_final = front.is_some_and(|entry| self.is_final(entry));
+            let front = front.map(|entry| entry.timestamp);
+            if is_final || !self.read_batch() {
+                return front;
             }
-            let number = next.wrapping_sub(1);
-            let held = self.held.get_mut(number.wrapping_sub(self.first) as usize)?;
-            let block = held.block.as_ref()?;
-            let Some((timestamp, behind)) = block.step(offset) else {
-                // The kernel's offsets make no sense: what is left of the block cannot be read.
-                held.left -= left;
-                self.waiting -= u64::from(left);
-                self.cursor.left = 0;
-                self.finish_if_done(number, None);
-                continue;
-            };
-            block.expect(offset.wrapping_add(READ_AHEAD));
-            self.cursor.left -= 1;
-            self.cursor.offset = behind;
-            return Some(Entry { timestamp, block: number, offset });
         }
+    }
+
+    /// Looks at a few frames more. `false`: there are none.
+    fn read_batch(&mut self) -> bool {
+        if self.cursor.left == 0 && self.open_next_block().is_none() {
+            return false;
+        }
+        let Cursor { next, mut offset, left } = self.cursor;
+        let number = next.wrapping_sub(1);
+        let Some(held) = self.held.get_mut(number.wrapping_sub(self.first) as usize) else {
+            return false;
+        };
+        let Some(block) = &held.block else { return false };
+        let count = left.min(BATCH);
+        let mut read = 0;
+        while read < count {
+            let Some((timestamp, behind)) = block.step(offset) else { break };
+            block.expect(offset.wrapping_add(READ_AHEAD));
+            // Each arm builds its own entry: one that is handed on by reference would be written to
+            // the stack and read back for every frame.
+            if timestamp >= self.read_until {
+                self.read_until = timestamp;
+                self.sorted.push(Entry { timestamp, block: number, offset });
+            } else {
+                insert(&mut self.sorted, self.head, timestamp, number, offset);
+            }
+            offset = behind;
+            read += 1;
+        }
+        self.cursor = Cursor { next, offset, left: left - read };
+        if read < count {
+            // The kernel's offsets make no sense: what is left of the block cannot be read.
+            held.left -= left - read;
+            self.waiting -= u64::from(left - read);
+            self.cursor.left = 0;
+            self.finish_if_done(number, None);
+        }
+        true
     }
 
     fn open_next_block(&mut self) -> Option<()> {
@@ -206,37 +236,38 @@ impl Lane {
         self.waiting
     }
 
-    /// Shows the next frame, and how many were lost before it. It is gone when `deliver` answers
-    /// `true`, and stays otherwise.
+    /// Shows the frames that are next, as far as they stand in one block and are not later than
+    /// `until`: the block, the frames, and how many were lost before the first. `deliver` says how
+    /// many of them are gone; the others stay. So does this.
     #[inline]
     pub(crate) fn offer(
         &mut self,
+        until: u64,
         budget: &Budget,
-        deliver: impl FnOnce(Frame<'_>, u64) -> bool,
-    ) -> bool {
-        let Some(&Entry { block: number, offset, .. }) = self.sorted.front() else {
-            return true;
-        };
+        deliver: impl FnOnce(&Block, &[Entry], u64) -> usize,
+    ) -> usize {
+        let Some(first) = self.sorted.get(self.head) else { return 0 };
+        let number = first.block;
+        // Frames behind the first may still be overtaken by some that were not looked at.
+        let until = until.min(self.read_until.saturating_sub(WINDOW).max(first.timestamp));
         let index = number.wrapping_sub(self.first) as usize;
-        let Some(held) = self.held.get_mut(index) else {
-            debug_assert!(false, "an entry outlived its block");
-            self.sorted.pop_front();
-            return true;
-        };
-        if let Some(frame) = held.block.as_ref().and_then(|block| block.frame(offset)) {
-            if !deliver(frame, held.lost) {
-                return false;
-            }
+        let Some(held) = self.held.get_mut(index) else { return 0 };
+        let Some(block) = &held.block else { return 0 };
+        let rest = &self.sorted[self.head..];
+        let fits = |entry: &Entry| entry.block == number && entry.timestamp <= until;
+        let run = rest.iter().position(|entry| !fits(entry)).unwrap_or(rest.len());
+        let gone = deliver(block, &rest[..run], held.lost);
+        if gone > 0 {
             held.lost = 0;
         }
-        held.left -= 1;
+        held.left -= u32::try_from(gone).unwrap_or(held.left);
         let done = held.left == 0;
-        self.waiting -= 1;
-        self.sorted.pop_front();
+        self.waiting -= gone as u64;
+        self.head += gone;
         if done {
             self.finish_if_done(number, Some(budget));
         }
-        true
+        gone
     }
 
     /// Whether more than half of the ring is held.
@@ -280,7 +311,7 @@ impl Lane {
     fn forget(&mut self, until: u64, budget: &Budget) -> u64 {
         let before = self.waiting;
         while self.front().is_some_and(|front| front <= until) {
-            self.offer(budget, |_, _| true);
+            self.offer(until, budget, |_, entries, _| entries.len());
         }
         before - self.waiting
     }
@@ -350,7 +381,9 @@ impl Lane {
 
 /// Inserts behind all entries that are not later. Inversions are few and short, so the place is
 /// near the end.
-fn insert(sorted: &mut VecDeque<Entry>, entry: Entry) {
-    let later = sorted.iter().rev().take_while(|other| other.timestamp > entry.timestamp).count();
-    sorted.insert(sorted.len() - later, entry);
+#[cold]
+fn insert(sorted: &mut Vec<Entry>, head: usize, timestamp: u64, block: u32, offset: u32) {
+    let waiting = &sorted[head..];
+    let later = waiting.iter().rev().take_while(|other| other.timestamp > timestamp).count();
+    sorted.insert(sorted.len() - later, Entry { timestamp, block, offset });
 }

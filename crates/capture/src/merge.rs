@@ -16,14 +16,14 @@ pub(crate) enum Step {
 }
 
 /// Offers the frames of all lanes up to and including timestamp `until`, in order, to `take`,
-/// which is given the number of the lane whose front it is.
+/// which is given the lane that is next, and the timestamp up to which it is.
 ///
 /// Gives the step that all of it ended with.
 pub(crate) fn merge(
     lanes: &mut [Lane],
     until: u64,
     heap: &mut BinaryHeap<Reverse<(u64, usize)>>,
-    mut take: impl FnMut(&mut Lane) -> Step,
+    mut take: impl FnMut(&mut Lane, u64) -> Step,
 ) -> Step {
     heap.clear();
     let fronts =
@@ -39,7 +39,7 @@ pub(crate) fn merge(
                 }
                 break;
             }
-            match take(lane) {
+            match take(lane, bound) {
                 Step::Gone => {}
                 step => return step,
             }

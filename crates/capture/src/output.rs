@@ -25,20 +25,19 @@ pub(crate) struct Output {
     pub(crate) series: Option<Series>,
     pub(crate) format: Format,
     chunk: Vec<u8>,
+    /// Bytes of the present file before the chunk, and of all files.
+    file_sent: u64,
+    sent: u64,
     /// Since when the chunk has something in it.
     pub(crate) chunk_since: Option<Instant>,
     /// Packets of each source in the chunk.
     tally: Vec<u64>,
     /// Interface blocks in the present file.
     pub(crate) interfaces: u32,
-    /// Bytes in the present file.
-    pub(crate) file_bytes: u64,
     /// Packets in the present file.
     pub(crate) file_packets: u64,
     /// Packets in all files.
     pub(crate) packets: u64,
-    /// Bytes in all files.
-    pub(crate) bytes: u64,
     /// Latest timestamp written.
     pub(crate) latest: u64,
     /// The one link type of a pcap file.
@@ -94,13 +93,13 @@ impl Output {
             series,
             format,
             chunk: Vec::new(),
+            file_sent: 0,
+            sent: 0,
             chunk_since: None,
             tally: Vec::new(),
             interfaces: 0,
-            file_bytes: 0,
             file_packets: 0,
             packets: 0,
-            bytes: 0,
             latest: 0,
             link_type: None,
             path: None,
@@ -134,7 +133,6 @@ impl Output {
     /// Puts a packet into the chunk, which has room.
     #[inline]
     pub(crate) fn put(&mut self, record: &Record<'_>) {
-        let before = self.chunk.len();
         match self.format {
             Format::Pcap => PcapRecord {
                 timestamp: record.timestamp,
@@ -144,17 +142,14 @@ impl Output {
             .encode(&mut self.chunk),
             Format::Pcapng => self.put_block(record),
         }
-        self.grew(before);
-        self.count(record.source);
+        self.count(record.source, 1);
     }
 
-    /// Puts a packet of the usual kind into the chunk, which has room: see [`Output::is_usual`].
+    /// Puts a packet of the usual kind into the chunk, which has room: see [`Output::fits`]. To be
+    /// counted with [`Output::count`].
     #[inline]
-    pub(crate) fn put_plain(&mut self, source: usize, block: &PlainPacketBlock<'_>) {
-        let before = self.chunk.len();
+    pub(crate) fn put_plain(&mut self, block: &PlainPacketBlock<'_>) {
         block.encode(&mut self.chunk);
-        self.grew(before);
-        self.count(source);
     }
 
     /// Whether nothing has to be asked or told about a packet but its block.
@@ -169,14 +164,16 @@ impl Output {
         self.chunk.capacity() - self.chunk.len() >= captured + BLOCK_OVERHEAD
     }
 
+    /// Counts packets of a source that were put into the chunk.
     #[inline]
-    fn count(&mut self, source: usize) {
+    pub(crate) fn count(&mut self, source: usize, packets: u64) {
         if source >= self.tally.len() {
             self.tally.resize(source + 1, 0);
         }
-        self.tally[source] += 1;
-        self.file_packets += 1;
-        self.packets += 1;
+        self.tally[source] += packets;
+        self.begin_waiting();
+        self.file_packets += packets;
+        self.packets += packets;
     }
 
     #[inline]
@@ -208,26 +205,35 @@ impl Output {
     /// no room they travel on their own, outside of the budget.
     pub(crate) fn put_blocks(&mut self, bytes: Vec<u8>, orders: &Sender<Order>) {
         if self.chunk.capacity() - self.chunk.len() >= bytes.len() {
-            let before = self.chunk.len();
             self.chunk.extend_from_slice(&bytes);
-            self.grew(before);
+            self.begin_waiting();
             return;
         }
         self.flush(orders);
-        self.file_bytes += bytes.len() as u64;
-        self.bytes += bytes.len() as u64;
+        self.file_sent += bytes.len() as u64;
+        self.sent += bytes.len() as u64;
         let order = Order::Write { output: self.number, bytes, tally: Tally::new() };
         // The writer goes on until we close the queue.
         let _ = orders.send(order);
     }
 
-    fn grew(&mut self, before: usize) {
-        let grown = (self.chunk.len() - before) as u64;
-        self.file_bytes += grown;
-        self.bytes += grown;
-        if before == 0 {
+    /// The chunk has something in it: its time runs.
+    #[inline]
+    fn begin_waiting(&mut self) {
+        if self.chunk_since.is_none() {
             self.chunk_since = Some(Instant::now());
         }
+    }
+
+    /// Bytes in the present file.
+    #[inline]
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_sent + self.chunk.len() as u64
+    }
+
+    /// Bytes in all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.sent + self.chunk.len() as u64
     }
 
     /// Sends what there is.
@@ -238,6 +244,8 @@ impl Output {
     fn send(&mut self, next: Vec<u8>, orders: &Sender<Order>) {
         let bytes = std::mem::replace(&mut self.chunk, next);
         self.chunk_since = None;
+        self.file_sent += bytes.len() as u64;
+        self.sent += bytes.len() as u64;
         if bytes.capacity() > 0 {
             let counts = self.tally.iter_mut().map(std::mem::take).enumerate();
             let tally: Tally = counts.filter(|(_, count)| *count > 0).collect();
@@ -253,7 +261,7 @@ impl Output {
     /// Begins a file: what was counted for the last one is over.
     pub(crate) fn begin_file(&mut self, path: Option<PathBuf>) {
         self.interfaces = 0;
-        self.file_bytes = 0;
+        self.file_sent = 0;
         self.file_packets = 0;
         self.files += 1;
         self.closed = false;

@@ -311,14 +311,17 @@ impl Reader {
 
     fn emit_until(&mut self, until: u64) {
         let Self { lanes, desk, heap, budget, .. } = self;
-        let step = merge(lanes, until, heap, |lane| {
+        let step = merge(lanes, until, heap, |lane, until| {
             let source = lane.source;
-            if !lane.offer(budget, |frame, lost| desk.deliver(source, &frame, lost)) {
-                Step::Wait
-            } else if desk.take_ordered() {
+            let gone = lane.offer(until, budget, |block, entries, lost| {
+                desk.deliver(source, block, entries, lost)
+            });
+            if desk.take_ordered() {
                 Step::Pause
-            } else {
+            } else if gone > 0 {
                 Step::Gone
+            } else {
+                Step::Wait
             }
         });
         self.stalled = step == Step::Wait;

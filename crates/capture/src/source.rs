@@ -117,6 +117,12 @@ impl Source {
         Some(self.recent)
     }
 
+    /// The slot of the last frame.
+    #[inline]
+    pub(crate) fn recent_slot(&mut self) -> Option<&mut Slot> {
+        self.slots.get_mut(self.recent)
+    }
+
     /// Asks which interfaces there are. New ones that are up, and those that are not what they
     /// were, get a new slot each; the numbers of these are given back.
     pub(crate) fn look(&mut self, link_type: Option<LinkType>) -> Vec<usize> {

@@ -32,7 +32,7 @@ const REAP: Duration = Duration::from_millis(100);
 const USER: &str = "user";
 /// First word of a message that is a command in the background.
 const BACKGROUND: &[u8] = b"background";
-/// The same for a command that reads from a pipe that comes along.
+/// The same for a command that reads from a pipe and writes to an output that come along.
 const READING: &[u8] = b"reading";
 
 /// A running runner process. It ends when this is dropped; the commands go on.
@@ -64,7 +64,9 @@ impl Runner {
 
     /// Runs a command that reads from `stdin` and writes to our standard output.
     pub(crate) fn run_reading(&self, command: &[&str], stdin: &File) -> Result<(), Error> {
-        Ok(self.channel.send(&message(READING, command), &[stdin.as_fd()])?)
+        // The runner's own standard output leads nowhere.
+        let stdout = std::io::stdout();
+        Ok(self.channel.send(&message(READING, command), &[stdin.as_fd(), stdout.as_fd()])?)
     }
 
     /// What to wait on for [`Runner::complaint`].
@@ -130,10 +132,10 @@ pub fn serve() -> Result<(), sys::Error> {
         let started = if kind == BACKGROUND {
             Command::new("nice").args(["-n", "19"]).args(&words).stdin(Stdio::null()).spawn()
         } else {
-            let Some(stdin) = descriptors.next() else {
-                return Err(sys::Error::Malformed { what: "a reading command without a pipe" });
+            let (Some(stdin), Some(stdout)) = (descriptors.next(), descriptors.next()) else {
+                return Err(sys::Error::Malformed { what: "a reading command without its pipes" });
             };
-            Command::new(&words[0]).args(&words[1..]).stdin(stdin).spawn()
+            Command::new(&words[0]).args(&words[1..]).stdin(stdin).stdout(stdout).spawn()
         };
         match started {
             Ok(child) => running.push((words.join(" "), child)),

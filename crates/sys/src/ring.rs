@@ -53,8 +53,8 @@ impl Geometry {
     /// The smallest block: a frame of 64 KiB with its headers has room, so that segmentation
     /// offload does not cut frames.
     pub const MIN_BLOCK: u32 = 128 * 1024;
-    /// The largest block: one that the kernel can still find in one piece.
-    pub const MAX_BLOCK: u32 = 1024 * 1024;
+    /// The largest block: one that stays in a processor's cache while it is read.
+    pub const MAX_BLOCK: u32 = 256 * 1024;
     /// The fewest blocks with which a ring can be read while it is filled.
     pub const MIN_BLOCKS: u32 = 4;
     /// The largest ring in bytes.
@@ -352,7 +352,7 @@ impl Block {
 
     /// The frame at an offset that [`Block::frames`] gave; `None` where no whole frame stands.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn frame(&self, offset: u32) -> Option<Frame<'_>> {
         let rest = self.bytes().get(offset as usize..)?;
         let frame = Frame { header: rest.first_chunk::<FRAME_HEADER>()?, data: rest };
@@ -363,7 +363,7 @@ impl Block {
 
     /// Timestamp of the frame at an offset, and the offset of the one behind it.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn step(&self, offset: u32) -> Option<(u64, u32)> {
         let rest = self.bytes().get(offset as usize..)?;
         let frame = Frame { header: rest.first_chunk::<FRAME_HEADER>()?, data: &[] };
@@ -446,12 +446,14 @@ impl<'a> Frame<'a> {
     /// The bytes that were kept, from the link-layer header on. A VLAN tag that the kernel took
     /// out is in [`Frame::vlan`].
     #[must_use]
+    #[inline]
     pub fn data(&self) -> &'a [u8] {
         self.data
     }
 
     /// Length on the wire in bytes.
     #[must_use]
+    #[inline]
     pub fn original_length(&self) -> u32 {
         self.word(16)
     }
@@ -471,6 +473,7 @@ impl<'a> Frame<'a> {
 
     /// The VLAN tag that the kernel took out of the frame: tag control word and protocol.
     #[must_use]
+    #[inline]
     pub fn vlan(&self) -> Option<(u16, u16)> {
         let status = self.word(20);
         if status & libc::TP_STATUS_VLAN_VALID == 0 {
@@ -483,18 +486,21 @@ impl<'a> Frame<'a> {
 
     /// The checksum is still to be computed by the hardware, so what stands there is not it.
     #[must_use]
+    #[inline]
     pub fn checksum_not_ready(&self) -> bool {
         self.word(20) & libc::TP_STATUS_CSUMNOTREADY != 0
     }
 
     /// The checksum was found right.
     #[must_use]
+    #[inline]
     pub fn checksum_valid(&self) -> bool {
         self.word(20) & libc::TP_STATUS_CSUM_VALID != 0
     }
 
     /// A TCP segment that is to be cut, or was put together, by segmentation offload.
     #[must_use]
+    #[inline]
     pub fn is_tcp_segmentation(&self) -> bool {
         self.word(20) & TP_STATUS_GSO_TCP != 0
     }
@@ -507,18 +513,21 @@ impl<'a> Frame<'a> {
 
     /// Index of the interface that it was seen on.
     #[must_use]
+    #[inline]
     pub fn interface_index(&self) -> u32 {
         self.word(52)
     }
 
     /// Hardware type of that interface.
     #[must_use]
+    #[inline]
     pub fn hatype(&self) -> Hatype {
         Hatype(self.half(56))
     }
 
     /// How it reached the tap.
     #[must_use]
+    #[inline]
     pub fn packet_type(&self) -> PacketType {
         PacketType::from_raw(self.header[58])
     }
