@@ -11,6 +11,7 @@
 
 use std::{env, process::ExitCode};
 
+mod bench;
 mod layers;
 
 const USAGE: &str = "\
@@ -18,6 +19,8 @@ Usage: cargo xtask CHORE
 
 Chores:
   layers   check that the crates depend on each other as ARCHITECTURE.md says
+  bench    measure against tcpdump and dumpcap into docs/benchmarks.md, as root; --quick only looks
+           [--rounds N] [--section cpu|scale|bystander|start]… [--quick] [--whaletap PATH]
 ";
 
 /// Exit code for a command line that makes no sense.
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["layers"] => layers::run(),
+        ["bench", options @ ..] => bench::run(options),
         ["help" | "-h" | "--help"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
