@@ -89,6 +89,8 @@ pub(crate) struct Entry {
 pub(crate) struct Taken {
     /// Frames taken in.
     pub(crate) frames: u64,
+    /// How much of the ring they occupied, in thousandths.
+    pub(crate) fill: u32,
 }
 
 impl Lane {
@@ -114,12 +116,14 @@ impl Lane {
     /// frames when a block says that there were some. `now` was read before the call.
     pub(crate) fn take_in(&mut self, now: u64, mut lost: impl FnMut() -> u64) -> Taken {
         let mut taken = Taken::default();
+        let mut blocks = 0;
         while let Some(block) = self.ring.as_mut().and_then(Ring::next_block) {
             let frames = block.len();
             let lost = if block.is_losing() { lost() } else { 0 };
             if frames == 0 {
                 continue;
             }
+            blocks += 1;
             let last = block.last_timestamp();
             self.newest = self.newest.max(last);
             self.in_ring += 1;
@@ -127,6 +131,7 @@ impl Lane {
             taken.frames += u64::from(frames);
             self.held.push_back(Held { block: Some(block), left: frames, last, lost, copied: 0 });
         }
+        taken.fill = blocks * 1000 / self.blocks();
         self.is_quiet = self.ring.as_ref().is_some_and(Ring::is_quiet);
         if self.is_quiet {
             self.quiet_at = now;

@@ -43,6 +43,9 @@ pub(crate) enum Command {
 const DRAIN_GRACE: Duration = Duration::from_millis(250);
 /// How often counters are read while frames come, so that they never come near their width.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// The shortest and the longest nap while rings fill.
+const MIN_NAP: Duration = Duration::from_millis(2);
+const MAX_NAP: Duration = Duration::from_millis(20);
 /// The shortest sleep while frames wait for their order.
 const MIN_SLEEP: Duration = Duration::from_millis(1);
 /// How soon a stalled output is tried again when nobody calls.
@@ -61,6 +64,12 @@ pub(crate) struct Reader {
     commands: Receiver<Command>,
     waker: Waker,
     poller: Poller,
+    /// Only the waker: for naps that no ring ends.
+    nap: Poller,
+    /// When blocks were last taken.
+    took_at: Instant,
+    /// How far the fullest ring got, in thousandths, and in which time.
+    fill: (u32, Duration),
     heap: BinaryHeap<Reverse<(u64, usize)>>,
     step_watch: StepWatch,
     started: Instant,
@@ -90,6 +99,8 @@ impl Reader {
         let pen = Pen::new(Arc::clone(&budget), config.keep_free, outbox, waker.clone());
         let poller = Poller::new()?;
         poller.add(&waker, KEY_WAKER, Trigger::Level)?;
+        let nap = Poller::new()?;
+        nap.add(&waker, KEY_WAKER, Trigger::Level)?;
         let (duration, packet_buffered) = (config.autostop.duration, config.packet_buffered);
         let desk = Desk::new(config, Arc::clone(&budget), orders, Told { events, listener });
         let reader = Self {
@@ -100,6 +111,9 @@ impl Reader {
             commands,
             waker,
             poller,
+            nap,
+            took_at: Instant::now(),
+            fill: (0, Duration::ZERO),
             heap: BinaryHeap::new(),
             step_watch: StepWatch::new(),
             started: Instant::now(),
@@ -144,7 +158,13 @@ impl Reader {
     }
 
     fn wait(&mut self) -> Result<(), Error> {
-        let timeout = self.timeout();
+        let timeout = match self.nap_time() {
+            Some(nap) => {
+                self.nap.wait(Some(nap))?;
+                Some(Duration::ZERO)
+            }
+            None => self.timeout(),
+        };
         for key in self.poller.wait(timeout)? {
             if key == KEY_WAKER {
                 self.waker.reset();
@@ -160,6 +180,17 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// How long to sleep whatever comes: where blocks come fast, being woken for each costs more
+    /// than what is in it. Short enough that rings fill by no more than an eighth.
+    fn nap_time(&self) -> Option<Duration> {
+        let (fill, time) = self.fill;
+        if fill == 0 || self.paused || self.packet_buffered || self.stopping {
+            return None;
+        }
+        let eighth = time * 125 / fill;
+        (eighth >= MIN_NAP).then(|| eighth.min(MAX_NAP))
     }
 
     /// Until when nothing has to be done if nothing happens; `None`: for ever.
@@ -261,11 +292,19 @@ impl Reader {
     }
 
     fn take_in(&mut self, now: u64) {
+        let took_at = Instant::now();
+        let time = took_at - self.took_at;
+        let mut fill = 0;
         let sources = &mut self.desk.sources;
         for lane in &mut self.lanes {
             let source = &mut sources[lane.source];
             let taken = lane.take_in(now, || source.count());
             source.read += taken.frames;
+            fill = fill.max(taken.fill);
+        }
+        // Between two chunks of one batch hardly anything comes, and that says nothing.
+        if time >= MIN_SLEEP {
+            (self.took_at, self.fill) = (took_at, (fill, time));
         }
         if self.counted.elapsed() >= COUNT_EVERY {
             self.count();

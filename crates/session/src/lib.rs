@@ -7,7 +7,7 @@
 //!             ─► Outcome
 //! ```
 //!
-//! [`capture`] is the whole of it. It never prints and never exits: what happens meanwhile is told
+//! [`capture()`] is the whole of it. It never prints and never exits: what happens meanwhile is told
 //! to an [`Observer`]. [`inventory`] lists what could be captured, and [`exec`] runs a program
 //! inside a target's namespace.
 
