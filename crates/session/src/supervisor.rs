@@ -12,11 +12,12 @@ use std::{
 use capture::{Attachment, CaptureId, Config, Destination, Event, FileName, Pipeline, SectionText};
 use crossbeam_channel::Receiver;
 use docker::{Engine, Host};
-use filter::{Expression, Plan};
+use filter::{Expression, Never, Plan};
 use model::{LinkType, NetnsId, Target};
 use opener::{Opened, Opener, Place, Reason, Scope, Spec};
 use sys::{
     machine,
+    netlink::Netlink,
     poll::{Poller, Trigger, Waker},
     privileges,
     process::PidFd,
@@ -230,6 +231,8 @@ struct Supervisor<'a> {
     groups: Vec<Group>,
     failed: Vec<Failed>,
     spec: Spec,
+    /// Link types on which the expression matches nothing, as long as that was not told.
+    never: Vec<Never>,
     stopping: bool,
     all_ended: bool,
     opener_gone: bool,
@@ -278,6 +281,7 @@ impl<'a> Supervisor<'a> {
         let waker = Waker::new()?;
         let outputs = if stage.request.split { found.len() } else { 1 };
         let Stage { request, opener, runner, signals, plan, destination, print } = stage;
+        let never = plan.never().to_vec();
         let config = Config {
             plan,
             expression: request.expression.clone(),
@@ -309,6 +313,7 @@ impl<'a> Supervisor<'a> {
             groups: Vec::new(),
             failed,
             spec,
+            never,
             stopping: false,
             all_ended: false,
             opener_gone: false,
@@ -354,6 +359,7 @@ impl<'a> Supervisor<'a> {
             let why = "the kernel refuses the program for its length (net.core.optmem_max)";
             self.observer.notice(Notice::InUserSpace { why });
         }
+        self.tell_never(&opened.netlink[0]);
         let index = self.groups.len();
         for pidfd in &group.pidfds {
             self.poller.add(pidfd, KEY_TARGET + index as u64, Trigger::Level)?;
@@ -374,6 +380,31 @@ impl<'a> Supervisor<'a> {
         })?;
         self.groups.push(group);
         Ok(())
+    }
+
+    /// Tells of each link type that is there and on which the expression matches nothing.
+    fn tell_never(&mut self, netlink: &OwnedFd) {
+        if self.never.is_empty() {
+            return;
+        }
+        let interfaces = match netlink.try_clone() {
+            Ok(fd) => Netlink::from_fd(fd).interfaces().unwrap_or_default(),
+            // Out of descriptors: the capture itself is about to say so.
+            Err(_) => return,
+        };
+        let is_captured = |name: &String| match &self.spec.scope {
+            Scope::Named(names) => names.contains(name),
+            _ => true,
+        };
+        self.never.retain(|Never { link_type, message }| {
+            let found = interfaces.iter().any(|interface| {
+                interface.up && interface.link_type() == *link_type && is_captured(&interface.name)
+            });
+            if found {
+                self.observer.notice(Notice::NeverMatches { link_type: *link_type, message });
+            }
+            !found
+        });
     }
 
     fn run(mut self) -> Result<Outcome, Error> {
