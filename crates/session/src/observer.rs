@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use capture::Snapshot;
 use model::{LinkType, NetnsId, Selector};
@@ -20,6 +20,9 @@ pub trait Observer {
     fn wants_ticks(&self) -> bool {
         false
     }
+
+    /// A file is complete and closed.
+    fn file_done(&mut self, _path: &Path) {}
 
     /// SIGUSR1: the user asks for the counts.
     fn counts(&mut self, _snapshot: &Snapshot) {}

@@ -433,9 +433,13 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
-        let Self { pipeline, events, failed, all_ended, .. } = self;
+        let Self { pipeline, events, failed, all_ended, stage, observer, .. } = self;
         let report = pipeline.join()?;
-        drop(events);
+        for event in events.try_iter() {
+            if let Event::FileDone { path, rotated } = event {
+                file_done(&path, rotated, &stage, observer);
+            }
+        }
         Ok(Outcome {
             snapshot: report.last,
             ending: report.ending,
@@ -507,23 +511,14 @@ impl<'a> Supervisor<'a> {
 
     fn hear(&mut self, event: Event) {
         match event {
-            Event::FileDone { path, rotated: true } => self.run_post_rotate(&path),
+            Event::FileDone { path, rotated } => {
+                file_done(&path, rotated, &self.stage, self.observer);
+            }
             Event::InterfaceCame { id, index } => self.extend(id, index),
             Event::ClockStepped { nanoseconds } => {
                 self.observer.notice(Notice::ClockStepped { nanoseconds });
             }
             _ => {}
-        }
-    }
-
-    fn run_post_rotate(&mut self, path: &Path) {
-        let (Some(command), Some(runner)) = (&self.stage.post_rotate, &self.stage.runner) else {
-            return;
-        };
-        let path = path.to_string_lossy();
-        if let Err(error) = runner.run(&[command, &path]) {
-            let what = error.to_string();
-            self.observer.notice(Notice::Command { command, what: &what });
         }
     }
 
@@ -590,6 +585,18 @@ impl<'a> Supervisor<'a> {
             self.all_ended = true;
             self.pipeline.stop();
         }
+    }
+}
+
+/// A file is complete: its name is told, and where another follows the user's command is run.
+fn file_done(path: &Path, rotated: bool, stage: &Parts, observer: &mut dyn Observer) {
+    observer.file_done(path);
+    let (Some(command), Some(runner), true) = (&stage.post_rotate, &stage.runner, rotated) else {
+        return;
+    };
+    if let Err(error) = runner.run(&[command, &path.to_string_lossy()]) {
+        let what = error.to_string();
+        observer.notice(Notice::Command { command, what: &what });
     }
 }
 

@@ -1,4 +1,5 @@
 use std::{
+    fs::File,
     io::{IsTerminal, Write},
     process::ExitCode,
 };
@@ -28,6 +29,9 @@ pub(super) fn run(
     let words = asked.request.selection.selectors.iter().map(ToString::to_string).collect();
     let live = !asked.quiet && std::io::stderr().is_terminal();
     let mut face = Face::new(anstream::stderr(), asked.level, asked.quiet, live, into);
+    if let Some(name) = &asked.print_names {
+        face.print_names(names_writer(name)?);
+    }
     let outcome = session::capture(asked.request, &mut face).map_err(|error| {
         face.finish();
         behind_dashes(face.untold(error.into()), words)
@@ -39,6 +43,21 @@ pub(super) fn run(
     match failure(outcome, asked.fail_on_drop) {
         Ok(exit) => Ok(exit.code().into()),
         Err(failure) => Err(failure),
+    }
+}
+
+/// Where names of finished files go. Opened now, while there are the rights to.
+fn names_writer(name: &str) -> Result<Box<dyn Write>, Failure> {
+    match name {
+        "-" | "stdout" => Ok(Box::new(std::io::stdout())),
+        "stderr" => Ok(Box::new(std::io::stderr())),
+        file => match File::create(file) {
+            Ok(file) => Ok(Box::new(file)),
+            Err(error) => Err(Failure::new(
+                Exit::Failure,
+                format!("-b printname: cannot create {}: {error}", safe(file)),
+            )),
+        },
     }
 }
 

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, io::Write, time::Instant};
+use std::{collections::BTreeSet, fmt, io::Write, path::Path, time::Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::NetnsId;
@@ -28,6 +28,17 @@ pub(super) struct Face<W> {
     rate: Rate,
     /// What failed, and what was advised, already.
     told: BTreeSet<String>,
+    /// Where names of finished files go.
+    names: Option<Names>,
+}
+
+/// A writer that has no other trait.
+struct Names(Box<dyn Write>);
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Names")
+    }
 }
 
 impl<W: Write> Face<W> {
@@ -41,7 +52,13 @@ impl<W: Write> Face<W> {
             live: None,
             rate: Rate::default(),
             told: BTreeSet::new(),
+            names: None,
         }
+    }
+
+    /// Writes the name of each finished file there.
+    pub(super) fn print_names(&mut self, to: Box<dyn Write>) {
+        self.names = Some(Names(to));
     }
 
     /// Takes the live line away, for good.
@@ -128,6 +145,12 @@ impl<W: Write> Observer for Face<W> {
 
     fn wants_ticks(&self) -> bool {
         self.wants_live
+    }
+
+    fn file_done(&mut self, path: &Path) {
+        let Some(Names(to)) = &mut self.names else { return };
+        // Who reads the names may have gone away; the files are there all the same.
+        let _ = writeln!(to, "{}", path.display()).and_then(|()| to.flush());
     }
 
     fn counts(&mut self, snapshot: &Snapshot) {

@@ -90,7 +90,7 @@ pub(crate) struct CaptureFlags {
           help_heading = FILES)]
     pub(crate) file_count: Option<u32>,
     /// dumpcap's ring: duration:SECONDS, interval:SECONDS, filesize:KB or packets:N for a new
-    /// file, files:N to keep the last N; repeatable
+    /// file, files:N to keep the last N, printname:FILE for the names of finished files; repeatable
     #[arg(short = 'b', long = "ring-buffer", value_name = "CRITERION",
           conflicts_with_all = ["file_size", "rotate_seconds", "file_count"],
           help_heading = FILES)]

@@ -23,6 +23,8 @@ pub(crate) struct Capture {
     pub(crate) request: Request,
     /// A loss is a failure.
     pub(crate) fail_on_drop: bool,
+    /// Where names of finished files are written: a file's name, `stdout`, `stderr`.
+    pub(crate) print_names: Option<String>,
     /// Only the counts.
     pub(crate) quiet: bool,
     /// The least that is told.
@@ -96,7 +98,12 @@ pub(crate) fn capture(
             .clone()
             .ok_or_else(|| Failure::new(crate::exit::Exit::Failure, "no working directory"))?,
     };
-    Ok(Capture { request, fail_on_drop: flags.fail_on_drop, quiet: flags.quiet, level })
+    let print_names = flags.ring_buffer.iter().find_map(|criterion| match criterion {
+        RingCriterion::PrintName(name) => Some(name.clone()),
+        _ => None,
+    });
+    let (fail_on_drop, quiet) = (flags.fail_on_drop, flags.quiet);
+    Ok(Capture { request, fail_on_drop, print_names, quiet, level })
 }
 
 fn selection(flags: &CaptureFlags) -> Result<Selection, Failure> {
@@ -176,13 +183,19 @@ fn rotation(flags: &CaptureFlags) -> Result<Rotation, Failure> {
 
 fn ring(criteria: &[RingCriterion]) -> Result<RingBuffer, Failure> {
     let mut ring = RingBuffer::default();
+    let mut prints_names = false;
     for criterion in criteria {
-        let (name, twice) = match *criterion {
-            RingCriterion::Duration(time) => ("duration", ring.duration.replace(time).is_some()),
-            RingCriterion::Interval(time) => ("interval", ring.interval.replace(time).is_some()),
-            RingCriterion::Bytes(bytes) => ("filesize", ring.bytes.replace(bytes).is_some()),
-            RingCriterion::Packets(packets) => ("packets", ring.packets.replace(packets).is_some()),
-            RingCriterion::Files(files) => ("files", ring.files.replace(files).is_some()),
+        let (name, twice) = match criterion {
+            RingCriterion::Duration(time) => ("duration", ring.duration.replace(*time).is_some()),
+            RingCriterion::Interval(time) => ("interval", ring.interval.replace(*time).is_some()),
+            RingCriterion::Bytes(bytes) => ("filesize", ring.bytes.replace(*bytes).is_some()),
+            RingCriterion::Packets(packets) => {
+                ("packets", ring.packets.replace(*packets).is_some())
+            }
+            RingCriterion::Files(files) => ("files", ring.files.replace(*files).is_some()),
+            RingCriterion::PrintName(_) => {
+                ("printname", std::mem::replace(&mut prints_names, true))
+            }
         };
         if twice {
             return Err(Failure::usage(
@@ -193,7 +206,7 @@ fn ring(criteria: &[RingCriterion]) -> Result<RingBuffer, Failure> {
     }
     if ring == (RingBuffer { files: ring.files, ..RingBuffer::default() }) {
         return Err(Failure::usage(
-            "-b files: it says how many are kept, and nothing says when the next one begins",
+            "-b: nothing says when the next file begins",
             "add -b duration:SECONDS, interval:SECONDS, filesize:KB or packets:N",
         ));
     }

@@ -21,7 +21,7 @@ pub(crate) enum StopCriterion {
 }
 
 /// One `-b`: when the file changes, or how many are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RingCriterion {
     /// `duration:SECONDS`.
     Duration(Duration),
@@ -33,6 +33,8 @@ pub(crate) enum RingCriterion {
     Packets(u64),
     /// `files:N`.
     Files(u32),
+    /// `printname:FILE`: where the name of each finished file is written.
+    PrintName(String),
 }
 
 impl FromStr for StopCriterion {
@@ -55,8 +57,8 @@ impl FromStr for RingCriterion {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected =
-            "expected duration:SECONDS, interval:SECONDS, filesize:KB, packets:N or files:N";
+        let expected = "expected duration:SECONDS, interval:SECONDS, filesize:KB, packets:N, files:N or \
+             printname:FILE";
         let (key, value) = text.split_once(':').ok_or(expected)?;
         match key {
             "duration" => seconds(value).map(Self::Duration),
@@ -67,9 +69,7 @@ impl FromStr for RingCriterion {
                 files if files <= MAX_RING_FILES => Ok(Self::Files(files)),
                 _ => Err(format!("a ring has at most {MAX_RING_FILES} files")),
             },
-            "printname" => Err("printname is not there; -z runs a command with each finished \
-                                file's name"
-                .to_owned()),
+            "printname" if !value.is_empty() => Ok(Self::PrintName(value.to_owned())),
             _ => Err(expected.to_owned()),
         }
     }
@@ -107,10 +107,11 @@ mod tests {
             ("filesize:1000", RingCriterion::Bytes(1_000_000)),
             ("packets:5", RingCriterion::Packets(5)),
             ("files:99999", RingCriterion::Files(99_999)),
+            ("printname:-", RingCriterion::PrintName("-".to_owned())),
         ] {
             assert_eq!(text.parse(), Ok(criterion), "{text}");
         }
-        for text in ["files:100000", "files:0", "filesize:18446744073709551615", "printname:x"] {
+        for text in ["files:100000", "files:0", "filesize:18446744073709551615", "printname:"] {
             assert!(text.parse::<RingCriterion>().is_err(), "{text} was accepted");
         }
     }

@@ -191,7 +191,7 @@ fn dumpcaps_rotation() {
             files: Some(5),
         })
     );
-    assert!(refusal(&["web", "-b", "files:5"]).contains("-b files"));
+    assert!(refusal(&["web", "-b", "files:5"]).contains("nothing says when"));
     assert!(refusal(&["web", "-b", "packets:5", "-b", "packets:6"]).contains("twice"));
     for (letter, value) in [("-C", "1"), ("-G", "1"), ("-W", "1")] {
         refusal(&["web", "-b", "packets:5", letter, value]);
