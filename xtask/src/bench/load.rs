@@ -1,6 +1,6 @@
 use std::{fs, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use lab::{Namespace, Net, Program, Running, Station, traffic::Report};
 
 use super::group::Group;
@@ -11,6 +11,10 @@ const SENDER_CORE: &str = "0";
 const SENDING: Duration = Duration::from_secs(120);
 /// How long the hog may run, should nobody stop it.
 const HOG: Duration = Duration::from_secs(180);
+/// Where a stream is read, and where nobody reads datagrams.
+const SINK_PORT: u16 = 9;
+/// How long the reader of a stream may take until it listens.
+const LISTENING: Duration = Duration::from_secs(5);
 /// Headers of Ethernet, IPv4 and UDP.
 const HEADERS: u64 = 42;
 
@@ -21,7 +25,7 @@ pub(super) enum Frames {
     Of64,
     /// Nearly the longest.
     Of1400,
-    /// Bundles of 1400-byte frames that nobody has cut yet.
+    /// A TCP stream, whose segments come in bundles of up to 64 KiB that nobody has cut.
     Gso,
 }
 
@@ -29,9 +33,9 @@ pub(super) enum Frames {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
     pub(super) frames: Frames,
-    /// Frames (of a bundle: its segments) in a second; without it as many as one core can.
+    /// Frames (of a stream: bytes) in a second; without it as many as one core can.
     pub(super) rate: Option<u64>,
-    /// Frames (of a bundle: its segments) in all.
+    /// Frames (of a stream: bytes) in all.
     pub(super) count: u64,
 }
 
@@ -41,37 +45,41 @@ impl Load {
         let frames = match self.frames {
             Frames::Of64 => "64 bytes",
             Frames::Of1400 => "1400 bytes",
-            Frames::Gso => "GSO (47 × 1400)",
+            Frames::Gso => "TCP with GSO",
         };
-        match self.rate {
-            None => format!("{frames}, full speed"),
-            Some(rate) => format!("{frames}, {} k/s", rate / 1000),
+        match (self.rate, self.frames) {
+            (None, _) => format!("{frames}, full speed"),
+            (Some(rate), Frames::Gso) => format!("{frames}, {} MB/s", rate / 1_000_000),
+            (Some(rate), _) => format!("{frames}, {} k/s", rate / 1000),
         }
     }
 
     /// The traffic program's words.
     fn arguments(&self) -> Vec<String> {
         // The longest bundle is 65,507 bytes.
-        let (size, segments) = match self.frames {
-            Frames::Of64 => (64 - HEADERS, 64),
-            Frames::Of1400 | Frames::Gso => (1400 - HEADERS, 47),
+        let (mode, to, size, segments) = match self.frames {
+            Frames::Of64 => ("udp", Station::NOBODY.ipv4, 64 - HEADERS, Some(64)),
+            Frames::Of1400 => ("udp", Station::NOBODY.ipv4, 1400 - HEADERS, Some(47)),
+            Frames::Gso => ("tcp-send", Station::B.ipv4, 64 << 10, None),
         };
-        let to = format!("{}:9", Station::NOBODY.ipv4);
-        let mut words: Vec<String> = ["udp", "--to", &to].map(str::to_owned).into();
-        let mut add =
-            |name: &str, value: u64| words.extend([format!("--{name}"), value.to_string()]);
-        add("size", size);
-        add("segments", segments);
-        add("count", self.count);
-        if let Some(rate) = self.rate {
-            add("rate", rate);
+        let mut words = vec![mode.to_owned(), "--to".to_owned(), format!("{to}:{SINK_PORT}")];
+        let values = [
+            ("size", Some(size)),
+            ("segments", segments),
+            ("count", Some(self.count)),
+            ("rate", self.rate),
+        ];
+        for (name, value) in values {
+            if let Some(value) = value {
+                words.extend([format!("--{name}"), value.to_string()]);
+            }
         }
         words
     }
 }
 
-/// Two namespaces and a veth: one sends to a station that nobody is, the other looks on. So no
-/// stack answers, and no socket takes what was looked at.
+/// Two namespaces and a veth: one sends, the other looks on. Datagrams go to a station that nobody
+/// is: no stack answers, and no socket takes what was looked at.
 #[derive(Debug)]
 pub(super) struct Wire {
     near: Namespace,
@@ -95,8 +103,7 @@ impl Wire {
     /// Starts the sender in a group of its own.
     pub(super) fn send(&self, load: &Load, group: &Group) -> Result<Running> {
         // Bundles are cut in front of a device that cannot take them: the fastest way to frames.
-        let whole = load.frames == Frames::Gso;
-        self.near.offload("eth0", &["tx-udp-segmentation"], whole)?;
+        self.near.offload("eth0", &["tx-udp-segmentation"], false)?;
         let program = lab::traffic::program()?;
         let program = program.to_string_lossy();
         let arguments = load.arguments();
@@ -105,13 +112,30 @@ impl Wire {
         Ok(group.program(&command).inside(&self.near).limit(SENDING).start()?)
     }
 
-    /// Frames that have arrived until now, by the device's own counter.
-    pub(super) fn arrived(&self) -> Result<u64> {
+    /// Starts the reader of a stream, where the load is one.
+    pub(super) fn sink(&self, load: &Load) -> Result<Option<Running>> {
+        if load.frames != Frames::Gso {
+            return Ok(None);
+        }
+        let seconds = SENDING.as_secs();
+        let words = format!("tcp-sink --listen 0.0.0.0:{SINK_PORT} --seconds {seconds}");
+        let mut sink = self.far.traffic(&words)?;
+        sink.wait_for_line("listening on", LISTENING)?;
+        Ok(Some(sink))
+    }
+
+    /// Frames that have passed the far end until now, either way, by the device's own counters.
+    pub(super) fn passed(&self) -> Result<u64> {
         let text = self.far.enter(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
         let line = text.lines().find_map(|line| line.trim_start().strip_prefix("eth0:"));
-        // bytes, packets, … received (proc_pid_net(5)).
-        let number = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-        number.with_context(|| format!("eth0 does not count: {text}"))
+        let numbers: Vec<u64> = line
+            .map(|line| line.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+            .unwrap_or_default();
+        // Received: bytes, packets and six more; then the same of what was sent (proc_pid_net(5)).
+        let (Some(received), Some(sent)) = (numbers.get(1), numbers.get(9)) else {
+            bail!("eth0 does not count: {text}");
+        };
+        Ok(received + sent)
     }
 }
 
