@@ -233,6 +233,8 @@ struct Supervisor<'a> {
     spec: Spec,
     /// Link types on which the expression matches nothing, as long as that was not told.
     never: Vec<Never>,
+    /// The expression, or the kernel, has to leave some link type's frames to us.
+    judged_here: bool,
     stopping: bool,
     all_ended: bool,
     opener_gone: bool,
@@ -282,6 +284,9 @@ impl<'a> Supervisor<'a> {
         let outputs = if stage.request.split { found.len() } else { 1 };
         let Stage { request, opener, runner, signals, plan, destination, print } = stage;
         let never = plan.never().to_vec();
+        let judged_here = [LinkType::ETHERNET, LinkType::RAW]
+            .iter()
+            .any(|link_type| plan.in_user_space(*link_type).is_some());
         let config = Config {
             plan,
             expression: request.expression.clone(),
@@ -314,16 +319,19 @@ impl<'a> Supervisor<'a> {
             failed,
             spec,
             never,
+            judged_here,
             stopping: false,
             all_ended: false,
             opener_gone: false,
             opener_watch: None,
         };
         supervisor.watch()?;
-        supervisor.pipeline.set_names(resolved.names);
         for (group, opened) in found {
             supervisor.attach(group, opened)?;
         }
+        // Behind the interfaces: what Wireshark takes for a file's encapsulation is what the first
+        // blocks say.
+        supervisor.pipeline.set_names(resolved.names);
         if let Some(snapshot) = supervisor.pipeline.snapshot() {
             supervisor.observer.started(&snapshot);
         }
@@ -368,16 +376,21 @@ impl<'a> Supervisor<'a> {
             Scope::Named(names) => Some(names.clone()),
             _ => None,
         };
-        self.pipeline.attach(Attachment {
+        let attached = self.pipeline.attach(Attachment {
             id: CaptureId(u32::try_from(index).unwrap_or(u32::MAX)),
             identity: identity(&group.targets, group.netns, &machine::hostname()),
             netns: opened.netns,
             sockets: opened.sockets,
             geometry: opened.geometry,
-            program_refused: opened.program_refused,
+            program_refused: opened.program_refused || self.judged_here,
             netlink: opened.netlink,
             only,
-        })?;
+        });
+        match attached {
+            // It has ended, by a limit or by a failure: how is told at the end.
+            Ok(()) | Err(capture::Error::Panicked { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         self.groups.push(group);
         Ok(())
     }
