@@ -20,8 +20,9 @@ use super::{
 const PAIRS: usize = 4;
 /// How long a tool may take until it says that it captures.
 const READY: Duration = Duration::from_secs(20);
-/// How long it captures after it said so.
-const AWHILE: Duration = Duration::from_millis(100);
+/// How long it captures after it said so: tcpdump hands over an unfinished block of its ring after
+/// a second only, and loses it when it is stopped before.
+const AWHILE: Duration = Duration::from_millis(1300);
 /// How long it may take to stop.
 const STOP: Duration = Duration::from_secs(10);
 /// How long a pair may wait for others.
