@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -65,6 +65,8 @@ struct Open {
     /// Bytes written, all of them whole blocks.
     written: u64,
     is_file: bool,
+    /// Somebody can find it by a name, and has to be told when the name goes.
+    is_named: bool,
     broken: bool,
 }
 
@@ -85,7 +87,8 @@ impl Pen {
             Order::Open { output, path } => self.open(output, path),
             Order::Stream { output, file } => {
                 let path = PathBuf::from("standard output");
-                let open = Open { file, path, written: 0, is_file: false, broken: false };
+                let (is_file, is_named) = (false, false);
+                let open = Open { file, path, written: 0, is_file, is_named, broken: false };
                 *self.slot(output) = Some(open);
             }
             Order::Write { output, bytes, tally } => self.write(output, bytes, tally),
@@ -114,7 +117,8 @@ impl Pen {
     fn open(&mut self, output: usize, path: PathBuf) {
         match create(&path) {
             Ok((file, is_file)) => {
-                let open = Open { file, path, written: 0, is_file, broken: false };
+                let is_named = is_file && links(&file) > 0;
+                let open = Open { file, path, written: 0, is_file, is_named, broken: false };
                 self.check_room(&open);
                 *self.slot(output) = Some(open);
             }
@@ -183,5 +187,19 @@ fn write_whole(open: &mut Open, bytes: &[u8]) -> io::Result<()> {
         // The first error is the one to tell.
         let _ = open.file.set_len(open.written);
     }
-    done
+    done.and_then(|()| still_there(open))
+}
+
+/// Whether what was written can be found: a file whose directory was removed takes bytes, and
+/// nobody will read them.
+fn still_there(open: &Open) -> io::Result<()> {
+    if open.is_named && links(&open.file) == 0 {
+        return Err(io::Error::other("the file was removed"));
+    }
+    Ok(())
+}
+
+/// How many names a file has; one where the file system does not say.
+fn links(file: &File) -> u64 {
+    file.metadata().map_or(1, |metadata| metadata.nlink())
 }
