@@ -1,0 +1,17 @@
+//! The command itself, with a real Docker engine, as a person would use it: judged by tshark,
+//! capinfos, tcpdump, and by what is left behind. An engine is played only where a real one does not
+//! do what is to be shown.
+//!
+//! ```text
+//! cargo run -p whaletap-lab -- engine cargo nextest run -p whaletap --test engine
+//! ```
+
+#![expect(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
+mod beside;
+mod inside;
+mod list;
+mod main_job;
+mod namespaces;
+mod selectors;
+mod tap;
