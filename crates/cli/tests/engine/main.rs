@@ -9,9 +9,18 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
 mod beside;
+mod commands;
+mod disk;
+mod ending;
+mod engines;
+mod hundreds;
 mod inside;
+mod leftovers;
 mod list;
 mod main_job;
 mod namespaces;
+mod person;
+mod played;
+mod processes;
 mod selectors;
 mod tap;

@@ -1,0 +1,124 @@
+//! Containers that end while they are captured.
+
+use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
+
+use lab::{Container, Engine, Namespace, Net, Program, judge};
+
+use crate::tap::{LIMIT, Tap, assert_ended, idle, send, signal, until};
+
+/// How long a namespace may outlive what Docker holds of it.
+const OUTLIVES: Duration = Duration::from_secs(1);
+
+/// Tells when the kernel has freed a namespace: it takes the devices that are in it along, and with
+/// one end of a veth pair the other, which is in a namespace of ours.
+struct Canary {
+    _net: Net,
+    ours: Namespace,
+    inode: u64,
+    file: PathBuf,
+}
+
+impl Canary {
+    fn in_namespace_of(container: &Container) -> Self {
+        let mut net = Net::new();
+        let ours = net.namespace().unwrap();
+        let pid = container.pid().unwrap();
+        ours.ip(&format!("link add canary type veth peer name inside netns {pid}")).unwrap();
+        let inode = fs::metadata(format!("/proc/{pid}/ns/net")).unwrap().ino();
+        Self { _net: net, ours, inode, file: container.sandbox_key().unwrap() }
+    }
+
+    /// Whether Docker has let go of the namespace: it holds it by a mount.
+    fn docker_has_let_go(&self) -> bool {
+        fs::metadata(&self.file).map_or(true, |file| file.ino() != self.inode)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.ours.ip("link show canary").is_err()
+    }
+
+    #[track_caller]
+    fn assert_freed(&self) {
+        until("Docker lets go", LIMIT, || self.docker_has_let_go());
+        until("the namespace is free", OUTLIVES, || self.is_gone());
+    }
+}
+
+#[test]
+fn a_container_that_dies_ends_its_own_capture_only() {
+    let engine = Engine::shared().unwrap();
+    let web = engine.run(idle("web")).unwrap();
+    let db = engine.run(idle("db")).unwrap();
+    let other = engine.run(idle("other")).unwrap();
+    let canary = Canary::in_namespace_of(&web);
+    assert!(!canary.is_gone() && !canary.docker_has_let_go());
+    let mut tap = Tap::start(&[web.name(), other.name(), "--", "udp", "port", "9"]);
+    send(&db, &web, 100, "--run 1");
+    web.kill().unwrap();
+    tap.hears(&format!("{}: ended", web.name()));
+    canary.assert_freed();
+    send(&db, &other, 100, "--run 2");
+    let tapped = tap.stop();
+    tapped.assert_whole();
+    let records = tapped.records();
+    for (container, run) in [(&web, 1), (&other, 2)] {
+        let numbers = records.of(&format!("{}/eth0", container.name())).numbers(run);
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>(), "{}", container.name());
+    }
+    judge::all(tapped.file(), true).unwrap();
+}
+
+#[test]
+fn when_all_are_gone_it_ends_by_itself() {
+    let engine = Engine::shared().unwrap();
+    let web = engine.run(idle("web")).unwrap();
+    let side = engine.run(idle("side").sharing(&web)).unwrap();
+    let db = engine.run(idle("db")).unwrap();
+    let canary = Canary::in_namespace_of(&web);
+    let mut tap = Tap::start(&[web.name(), side.name(), db.name(), "--", "udp", "port", "9"]);
+    send(&db, &web, 10, "--run 1");
+    // Not the engine's doing: a process of a container is killed by somebody.
+    signal(db.pid().unwrap(), "KILL");
+    tap.hears(&format!("{}: ended", db.name()));
+    web.kill().unwrap();
+    // The namespace lives on with the other container that is in it.
+    assert!(tap.running().is_alive());
+    side.kill().unwrap();
+    let tapped = tap.wait();
+    assert_ended(&tapped.finished, 0, &["ended: all targets have ended"]);
+    tapped.assert_whole();
+    let records = tapped.records();
+    assert_eq!(records.numbers(1).len(), 20);
+    judge::all(tapped.file(), true).unwrap();
+    canary.assert_freed();
+}
+
+#[test]
+fn a_restart_is_an_end() {
+    let engine = Engine::shared().unwrap();
+    let web = engine.run(idle("web")).unwrap();
+    let canary = Canary::in_namespace_of(&web);
+    let tap = Tap::start(&[web.name()]);
+    web.order("restart").unwrap();
+    let tapped = tap.wait();
+    assert_ended(&tapped.finished, 0, &["ended: all targets have ended"]);
+    canary.assert_freed();
+    judge::all(tapped.file(), true).unwrap();
+    assert!(web.pid().unwrap() > 0, "it runs again");
+}
+
+#[test]
+fn a_process_and_a_namespace_file_end_too() {
+    let (mut net, a, b) = Net::pair().unwrap();
+    let process = Program::new("sleep").arg("60").inside(&a).start().unwrap();
+    let comm = format!("/proc/{}/comm", process.pid());
+    until("nsenter has entered", LIMIT, || fs::read_to_string(&comm).unwrap() == "sleep\n");
+    let (pid, path) = (format!("pid:{}", process.pid()), format!("netns:{}", b.path().display()));
+    let mut tap = Tap::start_at("unix:///nonexistent/docker.sock", &[&pid, &path]);
+    process.kill();
+    tap.hears(": ended");
+    net.remove(&b).unwrap();
+    let tapped = tap.wait();
+    assert_ended(&tapped.finished, 0, &["ended: all targets have ended", b.name()]);
+    judge::all(tapped.file(), true).unwrap();
+}
