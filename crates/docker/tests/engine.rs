@@ -1,5 +1,5 @@
-//! A real engine, judged by docker's own CLI: the one of `DOCKER_HOST`, else of the default socket.
-//! Without one these tests fail.
+//! A real engine, the one that all tests share, judged by docker's own CLI. Without one these tests
+//! fail.
 
 #![expect(clippy::unwrap_used, reason = "whatever fails here fails a test")]
 
@@ -20,8 +20,10 @@ const CLI_LIMIT: &str = "120";
 /// A directory of docker's in which there is no context.
 const NO_CONFIG: &str = "/nonexistent";
 
-/// Our mark on everything that these tests make.
-const MARK: &str = "whaletap.test=1";
+/// Our mark on everything that these tests make: the lab removes what a dead process left.
+fn mark() -> String {
+    format!("whaletap.test={}", std::process::id())
+}
 
 /// An image, and what is made of it; gone when it goes out of scope, also by a panic.
 struct World {
@@ -45,7 +47,7 @@ impl World {
         std::os::unix::fs::symlink("busybox", bin.join("sleep")).unwrap();
         let tar = root.path().join("rootfs.tar");
         run(Command::new("tar").arg("-C").arg(root.path()).arg("-cf").arg(&tar).arg("bin"));
-        let label = format!("LABEL {MARK}");
+        let label = format!("LABEL {}", mark());
         docker(["import", "--change", &label, tar.to_str().unwrap(), &world.image]);
         world
     }
@@ -57,9 +59,10 @@ impl World {
     /// Makes containers, `options` each, as many as there are names; those that `run` do nothing.
     fn make(&self, run: bool, name: &str, options: &[&str]) -> String {
         let name = self.name(name);
+        let mark = mark();
         let mut words = if run { vec!["run", "-d"] } else { vec!["create"] };
         // The first process of a container ignores signals that it does not handle.
-        words.extend(["--init", "--name", &name, "--label", MARK]);
+        words.extend(["--init", "--name", &name, "--label", &mark]);
         words.extend_from_slice(options);
         words.extend([&self.image, "sleep", "3600"]);
         docker(words);
@@ -72,7 +75,7 @@ impl World {
 
     fn network(&self, name: &str) -> String {
         let name = self.name(name);
-        docker(["network", "create", "--label", MARK, &name]);
+        docker(["network", "create", "--label", &mark(), &name]);
         name
     }
 
@@ -110,10 +113,18 @@ impl Drop for World {
     }
 }
 
+/// The engine's address.
+fn host() -> String {
+    match lab::Engine::shared() {
+        Ok(engine) => engine.host().to_owned(),
+        Err(error) => panic!("these tests need a Docker engine: {error}"),
+    }
+}
+
 /// docker's CLI, with a limit, and without the contexts of the person who runs the tests.
 fn cli() -> Command {
     let mut command = Command::new("timeout");
-    command.args([CLI_LIMIT, "docker"]);
+    command.args([CLI_LIMIT, "docker", "--host", &host()]);
     command.env("DOCKER_CONFIG", NO_CONFIG).env_remove("DOCKER_CONTEXT");
     command
 }
@@ -139,11 +150,12 @@ fn said(name: &str, template: &str) -> String {
 }
 
 fn with_engine<T>(test: impl AsyncFnOnce(&Engine) -> T) -> T {
-    let options = EndpointOptions { config: Some(NO_CONFIG.into()), ..EndpointOptions::default() };
-    let endpoint = Endpoint::resolve(&options, |name| {
-        std::env::var_os(name).filter(|_| name == "DOCKER_HOST")
-    })
-    .unwrap();
+    let options = EndpointOptions {
+        hosts: vec![host()],
+        config: Some(NO_CONFIG.into()),
+        ..EndpointOptions::default()
+    };
+    let endpoint = Endpoint::resolve(&options, |_| None).unwrap();
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let engine = match Engine::connect(&endpoint).await {
             Ok(engine) => engine,
@@ -224,7 +236,7 @@ fn containers_are_what_docker_says_they_are() {
             assert_eq!(container.state.to_string(), said(name, "{{.State.Status}}"), "{name}");
             assert_eq!(container.pid.unwrap_or(0).to_string(), said(name, "{{.State.Pid}}"));
             assert_eq!(container.image, world.image);
-            assert_eq!(container.labels["whaletap.test"], "1");
+            assert_eq!(container.labels["whaletap.test"], std::process::id().to_string());
             if container.state.is_live() {
                 assert_eq!(container.sandbox_key, said(name, "{{.NetworkSettings.SandboxKey}}"));
             } else {
