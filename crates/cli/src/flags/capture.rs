@@ -158,7 +158,7 @@ const TELLING: &str = "Messages on stderr";
 const EXAMPLES: &str = "\
 Examples:
   whaletap capture web db -- tcp port 80
-  whaletap capture compose:shop --exclude redis -s 128 --duration 5m
+  whaletap capture compose:shop --exclude compose:shop/redis -s 128 --duration 5m
   whaletap capture web -C 100 -W 10 -w web.pcapng
   whaletap capture web -b duration:3600 -b files:24
   whaletap capture web -w - | tshark -r - -Y dns
