@@ -17,6 +17,8 @@ const PLACES: [(&str, Version); 3] = [
     ("/sys/fs/cgroup/unified", Version::Two),
     ("/sys/fs/cgroup", Version::Two),
 ];
+/// What the names of groups begin with, before the process that made them.
+const PREFIX: &str = "wt-bench-";
 /// How long the kernel may take to see that a group is empty.
 const EMPTY: Duration = Duration::from_secs(2);
 
@@ -38,15 +40,38 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// Ends what benches left running that were killed, and removes their groups.
+    pub(super) fn sweep() -> Result<()> {
+        let (place, version) = Self::place()?;
+        for entry in fs::read_dir(place)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+            if owner.is_none_or(|pid| Path::new("/proc").join(pid).exists()) {
+                continue;
+            }
+            let pids = fs::read_to_string(entry.path().join("cgroup.procs")).unwrap_or_default();
+            if !pids.is_empty() {
+                // One that ends by itself meanwhile makes kill fail: it is gone all the same.
+                let _ = Program::new("kill").arg("-KILL").args(pids.lines()).finish();
+            }
+            drop(Self { path: entry.path(), version });
+        }
+        Ok(())
+    }
+
+    fn place() -> Result<(&'static str, Version)> {
+        PLACES
+            .into_iter()
+            .find(|(place, _)| Path::new(place).join("cgroup.procs").exists())
+            .context("no control groups are mounted on /sys/fs/cgroup")
+    }
+
     /// A new, empty group.
     pub(super) fn new() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (place, version) = PLACES
-            .into_iter()
-            .find(|(place, _)| Path::new(place).join("cgroup.procs").exists())
-            .context("no control groups are mounted on /sys/fs/cgroup")?;
+        let (place, version) = Self::place()?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = Path::new(place).join(format!("wt-bench-{}-{number}", process::id()));
+        let path = Path::new(place).join(format!("{PREFIX}{}-{number}", process::id()));
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self { path, version })
     }

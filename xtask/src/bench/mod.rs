@@ -95,11 +95,14 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         None => build(root)?,
     };
     lab::traffic::program().context("the traffic program does not build")?;
+    // In this order: a file system that is in use cannot be unmounted.
+    group::Group::sweep()?;
+    Scratch::sweep()?;
     let bench = Bench { options, whaletap, scratch: Scratch::mount()? };
     let machine = Machine::look(&bench.whaletap);
     println!("{machine}");
 
-    let mut page = Page::open(root.join("docs/benchmarks.md"))?;
+    let page = Page::open(root.join("docs/benchmarks.md"))?;
     for section in bench.options.sections() {
         let calm = machine::wait_for_calm(QUIET_WAIT)?;
         println!("\n== {section} ==  ({calm})\n");

@@ -13,14 +13,14 @@ use super::{Findings, Machine, Options, options::Section};
 #[derive(Debug)]
 pub(super) struct Page {
     path: PathBuf,
-    text: String,
 }
 
 impl Page {
-    /// Reads it.
+    /// The page, which is there.
     pub(super) fn open(path: PathBuf) -> Result<Self> {
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        Ok(Self { path, text })
+        let page = Self { path };
+        page.text()?;
+        Ok(page)
     }
 
     /// Where it is.
@@ -28,19 +28,23 @@ impl Page {
         &self.path
     }
 
+    fn text(&self) -> Result<String> {
+        fs::read_to_string(&self.path).with_context(|| self.path.display().to_string())
+    }
+
     /// Replaces a section's part and writes the page: what was measured is not lost when a later
-    /// section fails.
+    /// section fails, and what was written into the page meanwhile stays.
     pub(super) fn put(
-        &mut self,
+        &self,
         section: Section,
         machine: &Machine,
         options: &Options,
         findings: &Findings,
     ) -> Result<()> {
         let part = part(section, machine, options, findings)?;
-        self.text = replaced(&self.text, section.word(), &part)
+        let text = replaced(&self.text()?, section.word(), &part)
             .with_context(|| format!("{} has no marks for {section}", self.path.display()))?;
-        fs::write(&self.path, &self.text).with_context(|| self.path.display().to_string())
+        fs::write(&self.path, text).with_context(|| self.path.display().to_string())
     }
 }
 

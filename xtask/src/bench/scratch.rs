@@ -1,7 +1,13 @@
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use lab::Program;
+
+/// What the names of directories begin with, before the process that made them.
+const PREFIX: &str = "whaletap-bench-";
 
 /// A tmpfs of our own with default options; dropping it unmounts it.
 #[derive(Debug)]
@@ -10,9 +16,21 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
+    /// Removes those of benches that were killed.
+    pub(super) fn sweep() -> Result<()> {
+        for entry in fs::read_dir(std::env::temp_dir())?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = name.strip_prefix(PREFIX);
+            if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                drop(Self { path: entry.path() });
+            }
+        }
+        Ok(())
+    }
+
     /// Mounts it on a new directory.
     pub(super) fn mount() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("whaletap-bench-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let scratch = Self { path };
         Program::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&scratch.path).run()?;
