@@ -231,9 +231,11 @@ show() {
 
 first_frames() {
     if command -v tshark >/dev/null; then
-        # Names come from the file itself (-N n asks no name server). tshark says on stderr that it
-        # runs as root, which is known.
-        show tshark -r "$FILE" -c "$FRAMES" -N n -T fields -e frame.time_relative \
+        say "Each packet is there twice: where it left, and where it arrived."
+        # Names come from the file itself (-N n asks no name server). What left and arrived would be
+        # a retransmission to tshark. It says on stderr that it runs as root, which is known.
+        show tshark -r "$FILE" -c "$FRAMES" -N n -o tcp.analyze_sequence_numbers:FALSE \
+            -T fields -e frame.time_relative \
             -e frame.interface_name -e ip.src_host -e ip.dst_host -e _ws.col.Info \
             2> >(grep -v 'Running as user' >&2)
     else
