@@ -172,8 +172,10 @@ impl Engine {
     ///
     /// As [`Engine::inspect`].
     pub async fn inspect_each(&self, ids: &[&str]) -> Result<Vec<Container>, Error> {
+        // Owned, so that the future can move between threads.
+        let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
         stream::iter(ids)
-            .map(async |id| match self.inspect(id).await {
+            .map(async |id: String| match self.inspect(&id).await {
                 Ok(container) => Ok(Some(container)),
                 Err(Error::NoSuchContainer { .. }) => Ok(None),
                 Err(error) => Err(error),
