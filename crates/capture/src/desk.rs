@@ -391,7 +391,7 @@ impl Desk {
             || source.lost > 0
             || !source.notes.is_empty()
             || !output.is_usual()
-            || ending.is_some()
+            || ending.as_ref().is_some_and(|ending| !ending.writes_the_rest())
         {
             return 0;
         }
@@ -466,7 +466,7 @@ impl Desk {
             origin.lost += lost;
             return true;
         }
-        if self.ending.is_some() {
+        if self.ending.as_ref().is_some_and(|ending| !ending.writes_the_rest()) {
             return false;
         }
         let out = &mut self.outputs[output];

@@ -57,6 +57,14 @@ pub enum Ending {
     Failed(Error),
 }
 
+impl Ending {
+    /// Whether everything that has arrived is still written: it was asked to stop, or there is no
+    /// more time or room. Any other end is behind the last frame that is wanted or can be written.
+    pub(crate) fn writes_the_rest(&self) -> bool {
+        matches!(self, Self::Stopped | Self::NoRoom { .. } | Self::Limit(Limit::Duration))
+    }
+}
+
 /// A limit that the user set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {

@@ -147,8 +147,7 @@ impl Reader {
             self.desk.ending.get_or_insert(Ending::Limit(Limit::Duration));
         }
         Ok(match &self.desk.ending {
-            // Asked to stop, or out of time: everything that has arrived is still written.
-            Some(Ending::Stopped | Ending::NoRoom { .. } | Ending::Limit(Limit::Duration)) => {
+            Some(ending) if ending.writes_the_rest() => {
                 self.stop();
                 self.lanes.is_empty()
             }
