@@ -172,7 +172,7 @@ fn once(bench: &Bench, wire: &Wire, tool: Tool, case: &Case) -> Result<Run> {
         tool,
         sent: report.count,
         offered,
-        rate: report.count as f64 / report.seconds,
+        rate: offered as f64 / report.seconds,
         captured: counts.captured,
         dropped: counts.dropped,
         cpu,
@@ -213,7 +213,7 @@ fn cells(run: &Run) -> Vec<String> {
 
 fn raw(cases: &[Case]) -> Table {
     let mut table = Table::new(
-        "Every run: packets; seconds of CPU time; PSS in MB; CPUs that others kept busy meanwhile",
+        "Every run: packets (sent: bytes, of a stream); seconds of CPU time; PSS in MB; CPUs that others kept busy meanwhile",
         &[
             "load",
             "round",
