@@ -2,7 +2,7 @@
 //!
 //! Rights belong to threads, and the calls that give them up change the calling thread only. So
 //! they are given up while there is one thread, and the threads that are started later inherit
-//! the loss. The order, which [`give_up`] keeps:
+//! the loss. The order, which [`give_up()`] keeps:
 //!
 //! 1. everything that needs rights is done, and no thread was started;
 //! 2. the bounding set is emptied and the securebits are locked, while `CAP_SETPCAP` is there;
