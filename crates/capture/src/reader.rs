@@ -334,7 +334,8 @@ impl Reader {
         }
         let settled = self.lanes.iter().map(|lane| lane.settled_until(now)).min();
         self.emit_until(settled.unwrap_or(0));
-        if self.lanes.iter().any(Lane::is_pressed) {
+        // A reader that is merely behind gets on by writing, not by copying.
+        if !self.paused && self.lanes.iter().any(Lane::is_pressed) {
             self.relieve();
         }
     }

@@ -66,7 +66,7 @@ impl PacketBlock<'_> {
     }
 
     /// Appends the block to `out`. Of a packet longer than
-    /// [`MAX_CAPTURED_LEN`](crate::MAX_CAPTURED_LEN) the beginning is written.
+    /// [`MAX_CAPTURED_LEN`] the beginning is written.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
         match (self.flags, self.dropcount, self.comments, self.parts) {
@@ -142,7 +142,7 @@ impl PlainPacketBlock<'_> {
     }
 
     /// Appends the block to `out`. Of a packet longer than
-    /// [`MAX_CAPTURED_LEN`](crate::MAX_CAPTURED_LEN) the beginning is written.
+    /// [`MAX_CAPTURED_LEN`] the beginning is written.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
         let bytes = &self.bytes[..cut_len(self.bytes.len())];
