@@ -29,6 +29,11 @@ dumpcap                     wireshark-common
 capinfos                    wireshark-common
 editcap                     wireshark-common
 mergecap                    wireshark-common
+ethtool                     ethtool
+nsenter                     util-linux
+setpriv                     util-linux
+sudo                        sudo
+useradd                     passwd
 "
 
 say() { printf 'setup: %s\n' "$*" >&2; }
