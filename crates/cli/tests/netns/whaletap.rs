@@ -21,6 +21,7 @@ pub(crate) fn whaletap<A: AsRef<OsStr>>(words: impl IntoIterator<Item = A>) -> P
     Program::new(env!("CARGO_BIN_EXE_whaletap"))
         .env_remove("SUDO_UID")
         .env_remove("SUDO_GID")
+        .env_remove("SUDO_USER")
         .args(words)
         .limit(LIFE)
 }

@@ -43,3 +43,32 @@ fn a_socket_for_each_interface_sees_the_same() {
     each.stop().assert_adds_up();
     assert_close(&Records::read(at("later.pcapng")).unwrap(), &theirs);
 }
+
+/// One link type for all: the cooked header is that of tcpdump's `any`, byte for byte.
+#[test]
+fn a_cooked_header_is_tcpdumps() {
+    let (_net, a, b) = Net::pair().unwrap();
+    let (_directory, at) = scratch();
+    let ours = Whaletap::capture(&[&b], &at("ours.pcapng"), ["--linktype", "sll2"]);
+    let snapped = ["--linktype", "sll2", "-s", "60", "--", "udp"];
+    let snapped = Whaletap::capture(&[&b], &at("snapped.pcapng"), snapped);
+    let sll2 = ["-y", "LINUX_SLL2"];
+    let tcpdump = Reference::tcpdump(&b, "any", at("any.pcap"), sll2).unwrap();
+    let short = ["-y", "LINUX_SLL2", "-s", "60", "udp"];
+    let short = Reference::tcpdump(&b, "any", at("short.pcap"), short).unwrap();
+    // libpcap leaves tags out of cooked frames, where we keep them: those stand at the zoo's end.
+    let sent = &Frames::new(1, Station::A, Station::NOBODY).zoo()[..14];
+    inject(&a, "eth0", sent);
+    inject(&b, "lo", sent);
+    let (_, all) = tcpdump.stop_after(2 * sent.len() as u64, LIMIT).unwrap();
+    let mut snapped = snapped;
+    let count = snapped.counts().received;
+    let (_, short) = short.stop_after(count, LIMIT).unwrap();
+    for capture in [ours, snapped] {
+        capture.stop().assert_adds_up();
+    }
+    assert!(all.all.iter().all(|record| record.link_type == 276), "LINUX_SLL2");
+    assert_same(&Records::read(at("ours.pcapng")).unwrap(), &all);
+    assert!(short.len() >= 16, "{}", short.len());
+    assert_same(&Records::read(at("snapped.pcapng")).unwrap(), &short);
+}
