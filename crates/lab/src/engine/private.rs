@@ -91,7 +91,12 @@ impl PrivateEngine {
             _net: None,
         };
         // Not `ip netns exec`: it mounts a new /sys, and dockerd finds no cgroups there.
-        let script = "set -e; hostname \"$1\"; for d in /run/docker /run/containerd; do \
+        // And without its copies of other people's namespace files: they would keep the
+        // namespaces of other engines' containers for as long as this engine lives.
+        let script = "set -e; hostname \"$1\"; \
+                      grep -F ' - nsfs ' /proc/self/mountinfo | while read -r _ _ _ _ file _; do \
+                      umount -l \"$file\" || :; done; \
+                      for d in /run/docker /run/containerd; do \
                       mkdir -p $d; mount -t tmpfs none $d; done; echo ready >&2; exec sleep 1800";
         let mut holder = Program::new("unshare")
             .args(["--mount", "--uts", "--propagation", "private"])
