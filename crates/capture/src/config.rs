@@ -1,4 +1,4 @@
-use std::{fs::File, sync::Arc, time::Duration};
+use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 use filter::Plan;
 use model::LinkType;
@@ -45,7 +45,12 @@ pub enum Destination {
         split: bool,
     },
     /// Into something that is open: a pipe, a FIFO, a device.
-    Stream(File),
+    Stream {
+        /// It.
+        file: File,
+        /// What it is called in messages.
+        name: PathBuf,
+    },
 }
 
 /// Format of files.

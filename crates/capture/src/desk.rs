@@ -1,7 +1,7 @@
 //! The reader's desk: sources on one side, outputs on the other, and what happens to one frame
 //! between them.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{fs::File, net::IpAddr, path::PathBuf, sync::Arc};
 
 use crossbeam_channel::Sender;
 use filter::{Packet, Plan, VlanTag};
@@ -20,7 +20,7 @@ use crate::{
     encode::{self, Scratch, Shape},
     lane::Entry,
     output::{Output, Record, Room},
-    rotation::Turn,
+    rotation::{Opening, Turn},
     source::{OUTPUTS, Source},
     writer::{Order, Outcome, Tally},
 };
@@ -98,12 +98,12 @@ impl Desk {
             Destination::Files { name, split: false } => {
                 desk.add_series(name, None);
             }
-            Destination::Stream(file) => {
-                desk.add_stream(file, config.format);
+            Destination::Stream { file, name } => {
+                desk.add_stream(file, name, config.format);
             }
         }
         if let Some(file) = config.print {
-            desk.print = Some(desk.add_stream(file, Format::Pcapng));
+            desk.print = Some(desk.add_stream(file, "the printing program".into(), Format::Pcapng));
         }
         desk
     }
@@ -117,11 +117,11 @@ impl Desk {
         output
     }
 
-    fn add_stream(&mut self, file: std::fs::File, format: Format) -> usize {
+    fn add_stream(&mut self, file: File, path: PathBuf, format: Format) -> usize {
         let output = self.outputs.len();
         let limited = self.autostop.packets.is_some();
         self.outputs.push(Output::new(output, None, format, limited));
-        self.order(Order::Stream { output, file });
+        self.order(Order::Stream { output, file, path });
         self.open(output, clock::now());
         output
     }
@@ -235,10 +235,11 @@ impl Desk {
         out.begin_file(opening.as_ref().map(|opening| opening.path.clone()));
         let number = out.number();
         if let Some(opening) = opening {
-            self.order(Order::Open { output: number, path: opening.path });
-            if let Some(path) = opening.remove {
+            if let Some(path) = opening.remove.clone() {
                 self.order(Order::Remove { path });
             }
+            let Opening { path, existing, .. } = opening;
+            self.order(Order::Open { output: number, path, existing });
         }
         let mut bytes = Vec::new();
         match (self.outputs[output].format, self.outputs[output].link_type) {
@@ -470,9 +471,14 @@ impl Desk {
             return false;
         }
         let out = &mut self.outputs[output];
-        if out.broken || out.complete {
+        if out.complete || out.broken {
             origin.slots[slot].received += 1;
-            origin.stats.dropped_by_us += 1;
+            // Behind a limit nothing is wanted any more; a broken output has lost what was.
+            if out.complete {
+                origin.stats.discarded += 1;
+            } else {
+                origin.stats.dropped_by_us += 1;
+            }
             return true;
         }
         match out.make_room(shape.captured, &origin.notes, &self.budget, &self.orders) {
@@ -640,10 +646,16 @@ impl Desk {
         if Some(output) == self.print {
             return;
         }
+        let pipe_closed = matches!(self.ending, Some(Ending::PipeClosed));
         for &(source, count) in tally {
             let stats = &mut self.sources[source].stats;
             stats.captured -= count;
-            stats.dropped_by_us += count;
+            // Who closes a pipe has seen enough.
+            if pipe_closed {
+                stats.discarded += count;
+            } else {
+                stats.dropped_by_us += count;
+            }
         }
     }
 

@@ -41,6 +41,9 @@ pub enum Error {
         /// The file's.
         first: LinkType,
     },
+    /// The pipeline has ended meanwhile: how is in its report.
+    #[error("the capture has ended")]
+    Ended,
     /// One of the threads ended in a panic.
     #[error("the {thread} thread ended in a panic")]
     Panicked {

@@ -15,6 +15,7 @@ const MAX_TARGET: usize = 128;
 pub struct FileName {
     text: String,
     host: String,
+    is_ours: bool,
 }
 
 /// A time in the zone of this machine.
@@ -52,7 +53,18 @@ impl FileName {
         if text.contains('\0') {
             return Err(wrong("it has a zero byte"));
         }
-        Ok(Self { text: text.to_owned(), host: safe(host) })
+        Ok(Self { text: text.to_owned(), host: safe(host), is_ours: false })
+    }
+
+    /// The same name, chosen by us: never over a file that is there already.
+    #[must_use]
+    pub fn chosen_by_us(self) -> Self {
+        Self { is_ours: true, ..self }
+    }
+
+    /// Whether we chose it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.is_ours
     }
 
     /// As it was written.

@@ -61,7 +61,7 @@ impl Pipeline {
     pub fn attach(&self, attachment: Attachment) -> Result<(), Error> {
         let (answer, attached) = bounded(1);
         self.tell(Command::Attach(Box::new(attachment), answer));
-        attached.recv().unwrap_or(Err(Error::Panicked { thread: "reader" }))
+        attached.recv().unwrap_or(Err(Error::Ended))
     }
 
     /// Gives a capture further sockets, for interfaces that came up since.

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use sys::disk::Existing;
+
 use crate::{
     Limit,
     clock::nanoseconds,
@@ -78,6 +80,8 @@ pub(crate) enum Turn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Opening {
     pub(crate) path: PathBuf,
+    /// What may stand there already.
+    pub(crate) existing: Existing,
     /// A file that has fallen out of the ring.
     pub(crate) remove: Option<PathBuf>,
 }
@@ -219,8 +223,14 @@ impl Series {
             }
             Rotation::Ring(_) => PathBuf::from(numbered(&name, self.opened, &moment)),
         };
-        self.used.insert(path.clone());
-        Opening { remove: self.keep(&path), path }
+        let is_new = self.used.insert(path.clone());
+        let existing = match self.rotation {
+            _ if is_new && self.name.is_ours() => Existing::Nothing,
+            // The name stands as it was written, and leads where its writer wants it to.
+            Rotation::Off if self.target.is_none() => Existing::Any,
+            _ => Existing::NoLink,
+        };
+        Opening { remove: self.keep(&path), path, existing }
     }
 
     fn keep(&mut self, path: &Path) -> Option<PathBuf> {
@@ -302,6 +312,19 @@ mod tests {
         assert_eq!(series.before_packet(20 * SECOND, 0), Turn::Next);
         series.open(20 * SECOND);
         assert_eq!(series.before_packet(30 * SECOND, 0), Turn::End(Limit::Files(3)));
+    }
+
+    #[test]
+    fn what_may_stand_under_a_name_depends_on_who_chose_it() {
+        let chosen = FileName::new("x", "host").unwrap().chosen_by_us();
+        let rotation = || classic(Some(1), None, Some(1));
+        let mut ours = Series::new(chosen, None, rotation(), Autostop::default());
+        assert_eq!(ours.open(0).existing, Existing::Nothing);
+        assert_eq!(ours.open(0).existing, Existing::NoLink, "coming round again");
+        let mut given = series("x", Rotation::Off, Autostop::default());
+        assert_eq!(given.open(0).existing, Existing::Any);
+        let mut made = series("x", rotation(), Autostop::default());
+        assert_eq!(made.open(0).existing, Existing::NoLink);
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! Writing: the only place where a disk or a pipe can make somebody wait.
 
 use std::{
-    fs::{File, OpenOptions},
+    cell::Cell,
+    fs::File,
     io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crossbeam_channel::Sender;
-use sys::poll::Waker;
+use sys::{disk::Existing, poll::Waker};
 
 use crate::{Error, KeepFree, budget::Budget};
 
@@ -21,9 +22,9 @@ pub(crate) type Tally = Vec<(usize, u64)>;
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Write to a new file from now on.
-    Open { output: usize, path: PathBuf },
+    Open { output: usize, path: PathBuf, existing: Existing },
     /// Write to this from now on.
-    Stream { output: usize, file: File },
+    Stream { output: usize, file: File, path: PathBuf },
     /// Whole blocks.
     Write { output: usize, bytes: Vec<u8>, tally: Tally },
     /// The file is complete, and another may follow.
@@ -54,7 +55,7 @@ pub(crate) struct Pen {
     outbox: Sender<Outcome>,
     waker: Waker,
     /// That there is no room was told.
-    told: bool,
+    told: Cell<bool>,
 }
 
 /// An output that is open.
@@ -78,15 +79,14 @@ impl Pen {
         outbox: Sender<Outcome>,
         waker: Waker,
     ) -> Self {
-        Self { outputs: Vec::new(), budget, keep_free, outbox, waker, told: false }
+        Self { outputs: Vec::new(), budget, keep_free, outbox, waker, told: Cell::new(false) }
     }
 
     /// Does what was ordered, and comes back when it is done.
     pub(crate) fn carry_out(&mut self, order: Order) {
         match order {
-            Order::Open { output, path } => self.open(output, path),
-            Order::Stream { output, file } => {
-                let path = PathBuf::from("standard output");
+            Order::Open { output, path, existing } => self.open(output, path, existing),
+            Order::Stream { output, file, path } => {
                 let (is_file, is_named) = (false, false);
                 let open = Open { file, path, written: 0, is_file, is_named, broken: false };
                 *self.slot(output) = Some(open);
@@ -114,8 +114,8 @@ impl Pen {
         &mut self.outputs[output]
     }
 
-    fn open(&mut self, output: usize, path: PathBuf) {
-        match create(&path) {
+    fn open(&mut self, output: usize, path: PathBuf, existing: Existing) {
+        match create(&path, existing) {
             Ok((file, is_file)) => {
                 let is_named = is_file && links(&file) > 0;
                 let open = Open { file, path, written: 0, is_file, is_named, broken: false };
@@ -146,21 +146,23 @@ impl Pen {
         }
         self.budget.give_back(bytes);
         if let Some(failure) = failure {
-            self.tell(Outcome::Lost { output, tally });
+            // In this order: what is lost with a closed pipe is not what is lost with a disk.
             self.tell(failure);
+            self.tell(Outcome::Lost { output, tally });
         } else if let Some(Some(open)) = self.outputs.get(output) {
             self.check_room(open);
         }
     }
 
     fn check_room(&self, open: &Open) {
-        if self.told || !open.is_file {
+        if self.told.get() || !open.is_file {
             return;
         }
         // A file system that does not say how much room it has is not full.
         let Ok(Some(room)) = sys::disk::room(&open.file) else { return };
         let keep = self.keep_free.bytes(room.total);
         if room.free < keep {
+            self.told.set(true);
             let path = open.path.clone();
             self.tell(Outcome::NoRoom { path, free: room.free, keep });
         }
@@ -174,8 +176,11 @@ impl Pen {
 }
 
 /// Creates a file for its owner alone, or opens what is there and is no file (a FIFO, a device).
-fn create(path: &Path) -> io::Result<(File, bool)> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+fn create(path: &Path, existing: Existing) -> io::Result<(File, bool)> {
+    let file = sys::disk::create(path, existing).map_err(|error| match error {
+        sys::Error::Path { source, .. } => source,
+        other => io::Error::other(other),
+    })?;
     let is_file = file.metadata()?.is_file();
     Ok((file, is_file))
 }

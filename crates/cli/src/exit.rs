@@ -213,7 +213,8 @@ fn output(what: String, kind: std::io::ErrorKind) -> Failure {
     let hint = match kind {
         K::NotFound => "the output directory is not made: make it, or name another with -w",
         K::PermissionDenied => {
-            "files are written as the person behind sudo: name a place of theirs with -w"
+            "files are written as the person behind sudo, or as root without the right to pass over \
+             permissions: name a place of that user's with -w"
         }
         K::StorageFull | K::QuotaExceeded => {
             "what was written until then can be read; -s, an expression, -C with -W need less room"

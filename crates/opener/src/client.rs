@@ -5,10 +5,18 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::Child,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use model::NetnsId;
-use sys::{channel::Channel, companion, packet::PacketSocket, ring::Geometry};
+use sys::{
+    channel::Channel,
+    companion,
+    packet::PacketSocket,
+    poll::{Poller, Trigger},
+    process::PidFd,
+    ring::Geometry,
+};
 
 use crate::{
     codec::Decoder,
@@ -17,6 +25,9 @@ use crate::{
     request::{Place, Request, Spec},
     server::ARGV0,
 };
+
+/// How long the opener may take to end.
+const END_LIMIT: Duration = Duration::from_millis(500);
 
 /// A running opener process. It ends when this is dropped.
 #[derive(Debug)]
@@ -163,6 +174,14 @@ impl Drop for Opener {
     fn drop(&mut self) {
         // Not a signal: it may be another user's process by now. The end of the channel ends it.
         self.channel.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let _ = self.child.wait();
+        // One that is stopped is left behind: it ends with us.
+        let ended = PidFd::open(self.child.id()).and_then(|pidfd| {
+            let mut poller = Poller::new()?;
+            poller.add(&pidfd, 0, Trigger::Level)?;
+            Ok(!poller.wait(Some(END_LIMIT))?.is_empty())
+        });
+        if matches!(ended, Ok(true)) {
+            let _ = self.child.wait();
+        }
     }
 }

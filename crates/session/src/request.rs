@@ -20,6 +20,8 @@ pub struct Selection {
 pub enum Output {
     /// Into files of this name, see [`capture::FileName`].
     Files(String),
+    /// The same under a name that was not given: never over a file that is there.
+    Chosen(String),
     /// To standard output.
     Stdout,
 }

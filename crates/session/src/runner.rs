@@ -26,6 +26,8 @@ pub const ARGV0: &str = "whaletap-runner";
 
 /// The most words of a command, and bytes of one: a message has 64 KiB.
 const MAX_WORDS: usize = 256;
+/// How long the end waits for what becomes of the last command.
+const LAST_COMPLAINTS: Duration = Duration::from_millis(250);
 /// How often ended commands are collected.
 const REAP: Duration = Duration::from_millis(100);
 /// First word of the first message: the user to become follows, or nobody.
@@ -72,6 +74,23 @@ impl Runner {
     /// What to wait on for [`Runner::complaint`].
     pub(crate) fn channel(&self) -> &Channel {
         &self.channel
+    }
+
+    /// What is complained of within a moment after the last command. Commands that run longer go
+    /// on by themselves, and nobody is left to hear of them.
+    pub(crate) fn last_complaints(&self) -> Vec<(String, String)> {
+        let mut complaints = Vec::new();
+        let Ok(mut poller) = Poller::new() else { return complaints };
+        if poller.add(&self.channel, 0, Trigger::Level).is_err() {
+            return complaints;
+        }
+        while poller.wait(Some(LAST_COMPLAINTS)).is_ok_and(|keys| !keys.is_empty()) {
+            match self.complaint() {
+                Some(complaint) => complaints.push(complaint),
+                None => break,
+            }
+        }
+        complaints
     }
 
     /// A command that failed: the command, and how. To be called when the channel is readable;

@@ -3,13 +3,16 @@
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
+    io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use capture::{Attachment, CaptureId, Config, Destination, Event, FileName, Pipeline, SectionText};
+use capture::{
+    Attachment, CaptureId, Config, Destination, Event, FileName, Pipeline, Rotation, SectionText,
+};
 use crossbeam_channel::Receiver;
 use docker::{Engine, Host};
 use filter::{Expression, Never, Plan};
@@ -140,11 +143,13 @@ fn destination(request: &Request) -> Result<(Destination, Vec<std::path::PathBuf
                 path: "standard output".into(),
                 source,
             })?;
-            return Ok((Destination::Stream(stdout.into()), Vec::new()));
+            let name = "standard output".into();
+            return Ok((Destination::Stream { file: stdout.into(), name }, Vec::new()));
         }
-        Output::Files(text) => text,
+        Output::Files(text) | Output::Chosen(text) => text,
     };
     let name = FileName::new(text, &machine::hostname())?;
+    let name = if matches!(request.output, Output::Chosen(_)) { name.chosen_by_us() } else { name };
     // A FIFO or a device has to be opened while there are rights, and is no file to rotate.
     let path = request.directory.join(text);
     if let Ok(metadata) = path.metadata()
@@ -155,7 +160,11 @@ fn destination(request: &Request) -> Result<(Destination, Vec<std::path::PathBuf
             path: path.clone(),
             source,
         })?;
-        return Ok((Destination::Stream(file), Vec::new()));
+        if request.rotation != Rotation::Off || request.split {
+            let source = io::Error::other("it is no file, so there is nothing to rotate or split");
+            return Err(Error::Output { what: "cannot write files under", path, source });
+        }
+        return Ok((Destination::Stream { file, name: path }, Vec::new()));
     }
     let directory = rights::directory(&request.directory.join(name.directory()))?;
     Ok((Destination::Files { name, split: request.split }, vec![directory]))
@@ -388,7 +397,7 @@ impl<'a> Supervisor<'a> {
         });
         match attached {
             // It has ended, by a limit or by a failure: how is told at the end.
-            Ok(()) | Err(capture::Error::Panicked { .. }) => {}
+            Ok(()) | Err(capture::Error::Ended) => {}
             Err(error) => return Err(error.into()),
         }
         self.groups.push(group);
@@ -451,6 +460,11 @@ impl<'a> Supervisor<'a> {
         for event in events.try_iter() {
             if let Event::FileDone { path, rotated } = event {
                 file_done(&path, rotated, &stage, observer);
+            }
+        }
+        if let (Some(runner), Some(_)) = (&stage.runner, &stage.post_rotate) {
+            for (command, what) in runner.last_complaints() {
+                observer.notice(Notice::Command { command: &command, what: &what });
             }
         }
         Ok(Outcome {

@@ -1,8 +1,38 @@
-//! Room on a file system.
+//! Files and the room for them.
 
-use std::os::fd::AsFd;
+use std::{fs::File, os::fd::AsFd, path::Path};
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::Error;
+
+/// What may stand under a name where a file is to be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Anything: a file is emptied, a link is followed, a FIFO or a device is opened.
+    Any,
+    /// A file, which is emptied, but no link: somebody else may have put it there.
+    NoLink,
+    /// Nothing.
+    Nothing,
+}
+
+/// Creates a file for writing, for its owner alone (mode 0600).
+///
+/// # Errors
+/// When something stands there that may not, or the kernel refuses.
+pub fn create(path: &Path, existing: Existing) -> Result<File, Error> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+    let flags = flags
+        | match existing {
+            Existing::Any => OFlags::TRUNC,
+            Existing::NoLink => OFlags::TRUNC | OFlags::NOFOLLOW,
+            Existing::Nothing => OFlags::EXCL,
+        };
+    rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
+        .map(File::from)
+        .map_err(Error::path("create", path))
+}
 
 /// How much room a file system has, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,4 +57,26 @@ pub fn room(file: impl AsFd) -> Result<Option<Room>, Error> {
         total: stat.f_blocks.saturating_mul(stat.f_frsize),
         free: stat.f_bavail.saturating_mul(stat.f_frsize),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn links_are_followed_only_where_they_may_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let (link, target) = (directory.path().join("link"), directory.path().join("target"));
+        fs::write(&target, "kept").unwrap();
+        symlink(&target, &link).unwrap();
+        create(&link, Existing::NoLink).unwrap_err();
+        create(&link, Existing::Nothing).unwrap_err();
+        create(&target, Existing::Nothing).unwrap_err();
+        assert_eq!(fs::read(&target).unwrap(), b"kept");
+        create(&link, Existing::Any).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"");
+        create(&directory.path().join("new"), Existing::Nothing).unwrap();
+    }
 }

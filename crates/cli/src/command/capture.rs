@@ -23,7 +23,7 @@ pub(super) fn run(
 ) -> Result<ExitCode, Failure> {
     let asked = capture(flags, global, surroundings)?;
     let into = match &asked.request.output {
-        Output::Files(name) => name.clone(),
+        Output::Files(name) | Output::Chosen(name) => name.clone(),
         Output::Stdout => "standard output".to_owned(),
     };
     let words = asked.request.selection.selectors.iter().map(ToString::to_string).collect();

@@ -136,14 +136,14 @@ fn output(flags: &CaptureFlags, surroundings: &Surroundings) -> Result<Output, F
                 Some(Format::Pcap) => "pcap",
                 Some(Format::Pcapng) | None => "pcapng",
             };
-            Ok(Output::Files(format!("{DEFAULT_NAME}.{suffix}")))
+            Ok(Output::Chosen(format!("{DEFAULT_NAME}.{suffix}")))
         }
     }
 }
 
 fn format_of(output: &Output) -> Format {
     match output {
-        Output::Files(name) if name.ends_with(".pcap") => Format::Pcap,
+        Output::Files(name) | Output::Chosen(name) if name.ends_with(".pcap") => Format::Pcap,
         _ => Format::Pcapng,
     }
 }

@@ -44,7 +44,7 @@ fn files(name: &str) -> Output {
 fn defaults_are_filled_in() {
     let request = request(&["web"]);
     assert_eq!(request.selection.selectors, ["web".parse().unwrap()]);
-    assert_eq!(request.output, files("{host}-%Y-%m-%d_%H-%M-%S.pcapng"));
+    assert_eq!(request.output, Output::Chosen("{host}-%Y-%m-%d_%H-%M-%S.pcapng".to_owned()));
     assert_eq!(request.format, Format::Pcapng);
     assert_eq!(request.expression, "");
     assert_eq!(request.direction, Direction::InOut);
@@ -109,7 +109,11 @@ fn a_pcap_name_is_a_pcap_file_unless_it_is_said_otherwise() {
         (&["web", "-w", "a"], files("a"), Format::Pcapng),
         (&["web", "-w", "a", "-F", "pcap"], files("a"), Format::Pcap),
         (&["web", "-w", "a.pcap", "-F", "pcapng"], files("a.pcap"), Format::Pcapng),
-        (&["web", "-F", "pcap"], files("{host}-%Y-%m-%d_%H-%M-%S.pcap"), Format::Pcap),
+        (
+            &["web", "-F", "pcap"],
+            Output::Chosen("{host}-%Y-%m-%d_%H-%M-%S.pcap".to_owned()),
+            Format::Pcap,
+        ),
         (&["web", "-w", "-"], Output::Stdout, Format::Pcapng),
         (&["web", "-w", "-", "-F", "pcap"], Output::Stdout, Format::Pcap),
     ] {
