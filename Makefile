@@ -88,6 +88,8 @@ install: ## what `make build` made, below DESTDIR and PREFIX (/usr/local)
 	  install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_whaletap
 	$(TARGET)/release/whaletap completion fish | \
 	  install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/whaletap.fish
+	mkdir -p $(DESTDIR)$(PREFIX)/share/man/man1
+	$(TARGET)/release/whaletap man $(DESTDIR)$(PREFIX)/share/man/man1
 
 # A tarball to be unpacked at /, the same bytes for the same commit and toolchain. The binary is
 # linked with this machine's libc and libpcap: it runs on this release of the distribution and on
