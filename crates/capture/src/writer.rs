@@ -178,6 +178,9 @@ impl Pen {
 /// Creates a file for its owner alone, or opens what is there and is no file (a FIFO, a device).
 fn create(path: &Path, existing: Existing) -> io::Result<(File, bool)> {
     let file = sys::disk::create(path, existing).map_err(|error| match error {
+        error if error.is_link() => {
+            io::Error::other("a link stands there, and names that were not given are not followed")
+        }
         sys::Error::Path { source, .. } => source,
         other => io::Error::other(other),
     })?;

@@ -108,6 +108,12 @@ impl Error {
         }
     }
 
+    /// Whether a link stood where none may.
+    #[must_use]
+    pub fn is_link(&self) -> bool {
+        self.io().and_then(io::Error::raw_os_error) == Some(libc::ELOOP)
+    }
+
     /// Whether a missing right is the reason.
     #[must_use]
     pub fn is_permission(&self) -> bool {
