@@ -1,10 +1,10 @@
 //! The two threads of a pipeline: one leads, one stands by.
 //!
 //! The leader reads the rings, and writes each full chunk itself: what it has just put together is
-//! still in its processor's cache, which a thread of its own for writing would give away (about a fifth
-//! of the processor time, measured on 64-byte packets). A disk may make it wait, though. So each
-//! write sets an alarm; the other thread hears it when the write takes longer, and leads; whoever
-//! was stuck writes what has piled up meanwhile, and then stands by.
+//! still in its processor's cache, which a thread of its own for writing would give away (about a
+//! fifth of the processor time, measured on 64-byte packets). A disk may make it wait, though. So
+//! each write sets an alarm; the other thread hears it when the write takes longer, and leads;
+//! whoever was stuck writes what has piled up meanwhile, and then stands by.
 //!
 //! ```text
 //!   lead ──chunk full──► write ──done──► lead            (nobody else leads: go on)
