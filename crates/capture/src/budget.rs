@@ -7,6 +7,8 @@ use std::sync::{
 
 use sys::poll::Waker;
 
+use crate::chunk::Chunk;
+
 /// The least memory that a session works with, in bytes.
 pub const MIN_MEMORY: usize = 2 << 20;
 /// Size of an output chunk in bytes: no more than stays in a processor's cache until it is
@@ -20,7 +22,7 @@ pub(crate) struct Budget {
     total: usize,
     used: AtomicUsize,
     /// Chunks that were written. The last one given back is the first taken: it is still in cache.
-    free: Mutex<Vec<Vec<u8>>>,
+    free: Mutex<Vec<Chunk>>,
     wanted: AtomicBool,
     waker: Waker,
 }
@@ -42,12 +44,12 @@ impl Budget {
     }
 
     /// An empty chunk, if there is memory for one.
-    pub(crate) fn take_chunk(&self) -> Option<Vec<u8>> {
+    pub(crate) fn take_chunk(&self) -> Option<Chunk> {
         if let Some(chunk) = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Some(chunk);
         }
         if self.reserve(CHUNK) {
-            return Some(Vec::with_capacity(CHUNK));
+            return Some(Chunk::with_room(CHUNK));
         }
         self.wanted.store(true, Ordering::SeqCst);
         // Between the two tries the last chunk may have come back without a call.
@@ -55,8 +57,8 @@ impl Budget {
     }
 
     /// Gives a chunk back. One that is not of the budget's size was made outside of it.
-    pub(crate) fn give_back(&self, mut chunk: Vec<u8>) {
-        if chunk.capacity() != CHUNK {
+    pub(crate) fn give_back(&self, mut chunk: Chunk) {
+        if chunk.size() != CHUNK {
             return;
         }
         chunk.clear();

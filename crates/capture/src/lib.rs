@@ -15,6 +15,7 @@
 
 mod attachment;
 mod budget;
+mod chunk;
 mod clock;
 mod config;
 mod crew;

@@ -9,6 +9,7 @@ use pcapng::{Flags, PacketBlock, PcapRecord, PlainPacketBlock};
 use crate::{
     Format, Series,
     budget::Budget,
+    chunk::Chunk,
     encode::Shape,
     writer::{Order, Tally},
 };
@@ -24,7 +25,9 @@ pub(crate) struct Output {
     /// Its files; `None` for a stream.
     pub(crate) series: Option<Series>,
     pub(crate) format: Format,
-    chunk: Vec<u8>,
+    chunk: Chunk,
+    /// Where blocks that are not plain are put together.
+    spelled: Vec<u8>,
     /// Bytes of the present file before the chunk, and of all files.
     file_sent: u64,
     sent: u64,
@@ -92,7 +95,8 @@ impl Output {
             number,
             series,
             format,
-            chunk: Vec::new(),
+            chunk: Chunk::default(),
+            spelled: Vec::new(),
             file_sent: 0,
             sent: 0,
             chunk_since: None,
@@ -121,7 +125,7 @@ impl Output {
     ) -> Room {
         let comments: usize = notes.iter().map(|note| note.len() + 8).sum();
         let needed = captured + comments + BLOCK_OVERHEAD;
-        if self.chunk.capacity() - self.chunk.len() >= needed {
+        if self.chunk.room() >= needed {
             return Room::There;
         }
         // The next chunk first: the one at hand stays until there is somewhere to go on.
@@ -134,12 +138,14 @@ impl Output {
     #[inline]
     pub(crate) fn put(&mut self, record: &Record<'_>) {
         match self.format {
-            Format::Pcap => PcapRecord {
-                timestamp: record.timestamp,
-                original_length: record.shape.original,
-                parts: record.shape.parts(),
+            Format::Pcap => {
+                let record = PcapRecord {
+                    timestamp: record.timestamp,
+                    original_length: record.shape.original,
+                    parts: record.shape.parts(),
+                };
+                self.chunk.put(|free| record.write(free));
             }
-            .encode(&mut self.chunk),
             Format::Pcapng => self.put_block(record),
         }
         self.count(record.source, 1);
@@ -149,7 +155,7 @@ impl Output {
     /// counted with [`Output::count`].
     #[inline]
     pub(crate) fn put_plain(&mut self, block: &PlainPacketBlock<'_>) {
-        block.encode(&mut self.chunk);
+        self.chunk.put(|free| block.write(free));
     }
 
     /// Whether nothing has to be asked or told about a packet but its block.
@@ -161,7 +167,7 @@ impl Output {
     /// Whether a packet of `captured` bytes finds room in the present chunk.
     #[inline]
     pub(crate) fn fits(&self, captured: usize) -> bool {
-        self.chunk.capacity() - self.chunk.len() >= captured + BLOCK_OVERHEAD
+        self.chunk.room() >= captured + BLOCK_OVERHEAD
     }
 
     /// Counts packets of a source that were put into the chunk.
@@ -182,11 +188,17 @@ impl Output {
         let original_length = shape.original;
         match (shape.parts(), record.lost, record.notes) {
             ([bytes], 0, []) => {
-                PlainPacketBlock { interface, timestamp, original_length, bytes, flags }
-                    .encode(&mut self.chunk);
+                self.put_plain(&PlainPacketBlock {
+                    interface,
+                    timestamp,
+                    original_length,
+                    bytes,
+                    flags,
+                });
             }
             (parts, lost, notes) => {
                 let comments: Vec<&str> = notes.iter().map(String::as_str).collect();
+                self.spelled.clear();
                 PacketBlock {
                     interface,
                     timestamp,
@@ -196,7 +208,8 @@ impl Output {
                     dropcount: (lost > 0).then_some(lost),
                     comments: &comments,
                 }
-                .encode(&mut self.chunk);
+                .encode(&mut self.spelled);
+                self.chunk.extend(&self.spelled);
             }
         }
     }
@@ -204,15 +217,15 @@ impl Output {
     /// Puts blocks that are no packets behind everything so far. They are few, so where they find
     /// no room they travel on their own, outside of the budget.
     pub(crate) fn put_blocks(&mut self, bytes: Vec<u8>, orders: &Sender<Order>) {
-        if self.chunk.capacity() - self.chunk.len() >= bytes.len() {
-            self.chunk.extend_from_slice(&bytes);
+        if self.chunk.room() >= bytes.len() {
+            self.chunk.extend(&bytes);
             self.begin_waiting();
             return;
         }
         self.flush(orders);
         self.file_sent += bytes.len() as u64;
         self.sent += bytes.len() as u64;
-        let order = Order::Write { output: self.number, bytes, tally: Tally::new() };
+        let order = Order::Write { output: self.number, bytes: bytes.into(), tally: Tally::new() };
         // The writer goes on until we close the queue.
         let _ = orders.send(order);
     }
@@ -238,15 +251,15 @@ impl Output {
 
     /// Sends what there is.
     pub(crate) fn flush(&mut self, orders: &Sender<Order>) {
-        self.send(Vec::new(), orders);
+        self.send(Chunk::default(), orders);
     }
 
-    fn send(&mut self, next: Vec<u8>, orders: &Sender<Order>) {
+    fn send(&mut self, next: Chunk, orders: &Sender<Order>) {
         let bytes = std::mem::replace(&mut self.chunk, next);
         self.chunk_since = None;
         self.file_sent += bytes.len() as u64;
         self.sent += bytes.len() as u64;
-        if bytes.capacity() > 0 {
+        if bytes.size() > 0 {
             let counts = self.tally.iter_mut().map(std::mem::take).enumerate();
             let tally: Tally = counts.filter(|(_, count)| *count > 0).collect();
             let _ = orders.send(Order::Write { output: self.number, bytes, tally });

@@ -12,7 +12,7 @@ use std::{
 use crossbeam_channel::Sender;
 use sys::{disk::Existing, poll::Waker};
 
-use crate::{Error, KeepFree, budget::Budget};
+use crate::{Error, KeepFree, budget::Budget, chunk::Chunk};
 
 /// How many frames of which source a chunk has.
 pub(crate) type Tally = Vec<(usize, u64)>;
@@ -26,7 +26,7 @@ pub(crate) enum Order {
     /// Write to this from now on.
     Stream { output: usize, file: File, path: PathBuf },
     /// Whole blocks.
-    Write { output: usize, bytes: Vec<u8>, tally: Tally },
+    Write { output: usize, bytes: Chunk, tally: Tally },
     /// The file is complete, and another may follow.
     Close { output: usize, rotated: bool },
     /// A file has fallen out of its ring.
@@ -130,10 +130,10 @@ impl Pen {
         }
     }
 
-    fn write(&mut self, output: usize, bytes: Vec<u8>, tally: Tally) {
+    fn write(&mut self, output: usize, bytes: Chunk, tally: Tally) {
         let mut failure = None;
         match self.slot(output) {
-            Some(open) if !open.broken => match write_whole(open, &bytes) {
+            Some(open) if !open.broken => match write_whole(open, bytes.as_slice()) {
                 Ok(()) => open.written += bytes.len() as u64,
                 Err(source) => {
                     open.broken = true;

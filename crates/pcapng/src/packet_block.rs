@@ -149,6 +149,28 @@ impl PlainPacketBlock<'_> {
         self.encode_around(bytes.len(), out, |out| out.extend_from_slice(bytes));
     }
 
+    /// Writes the same block to the beginning of `out` and gives its length; `None` where it does
+    /// not fit. For memory that is initialised already this is the cheaper way.
+    #[inline]
+    #[must_use]
+    pub fn write(&self, out: &mut [u8]) -> Option<usize> {
+        let bytes = self.bytes.get(..MAX_CAPTURED_LEN).unwrap_or(self.bytes);
+        let captured = bytes.len();
+        let total = HEAD_LEN + padded(captured) + PLAIN_TAIL_LEN;
+        let length = field(total);
+        let (out, _) = out.split_at_mut_checked(total)?;
+        let (front, rest) = out.split_first_chunk_mut::<HEAD_LEN>()?;
+        *front = head(self.interface, self.timestamp, captured, self.original_length, length);
+        let (body, back) = rest.split_last_chunk_mut::<PLAIN_TAIL_LEN>()?;
+        // Zeros first and the packet over them: stores of a fixed length need no call.
+        if let Some(end) = body.last_chunk_mut::<4>() {
+            *end = [0; 4];
+        }
+        body.get_mut(..captured)?.copy_from_slice(bytes);
+        *back = tail(self.flags, length);
+        Some(total)
+    }
+
     /// Appends the block with the `captured` bytes that `append` appends.
     #[inline]
     fn encode_around(&self, captured: usize, out: &mut Vec<u8>, append: impl FnOnce(&mut Vec<u8>)) {
@@ -164,12 +186,7 @@ impl PlainPacketBlock<'_> {
         // few moves, those of a variable one are calls.
         out.extend_from_slice(&[0; 3]);
         out.truncate(start + HEAD_LEN + padded(captured));
-        let mut tail = [0; PLAIN_TAIL_LEN];
-        tail[..2].copy_from_slice(&FLAGS.to_ne_bytes());
-        tail[2..4].copy_from_slice(&4_u16.to_ne_bytes());
-        tail[4..8].copy_from_slice(&self.flags.bits().to_ne_bytes());
-        tail[12..].copy_from_slice(&length.to_ne_bytes());
-        out.extend_from_slice(&tail);
+        out.extend_from_slice(&tail(self.flags, length));
     }
 }
 
@@ -206,6 +223,17 @@ fn head(
     head[20..24].copy_from_slice(&captured.to_ne_bytes());
     head[24..].copy_from_slice(&original.max(captured).to_ne_bytes());
     head
+}
+
+/// Flags, the end of the options, and the block's length once more.
+#[inline]
+fn tail(flags: Flags, total: u32) -> [u8; PLAIN_TAIL_LEN] {
+    let mut tail = [0; PLAIN_TAIL_LEN];
+    tail[..2].copy_from_slice(&FLAGS.to_ne_bytes());
+    tail[2..4].copy_from_slice(&4_u16.to_ne_bytes());
+    tail[4..8].copy_from_slice(&flags.bits().to_ne_bytes());
+    tail[12..].copy_from_slice(&total.to_ne_bytes());
+    tail
 }
 
 #[cfg(test)]
@@ -338,5 +366,26 @@ mod tests {
         let block =
             PacketBlock { parts: &[&plain], flags: Some(Flags::NONE), ..PacketBlock::default() };
         assert_eq!(encoded(&block).len(), 44 + MAX_CAPTURED_LEN);
+    }
+
+    #[test]
+    fn both_ways_to_encode_write_the_same() {
+        let packet: Vec<u8> = (1..=70).collect();
+        for captured in 0..=packet.len() {
+            let block = PlainPacketBlock {
+                interface: 2,
+                timestamp: 0x0102_0304_0506_0708,
+                original_length: 66,
+                bytes: &packet[..captured],
+                flags: Flags::NONE.with_checksum_not_ready(),
+            };
+            let mut appended = Vec::new();
+            block.encode(&mut appended);
+            // Whatever was there before.
+            let mut written = vec![0xff; appended.len() + 9];
+            assert_eq!(block.write(&mut written), Some(appended.len()));
+            assert_eq!(written[..appended.len()], appended[..]);
+            assert_eq!(block.write(&mut written[..appended.len() - 1]), None);
+        }
     }
 }

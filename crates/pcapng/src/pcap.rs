@@ -8,6 +8,9 @@ pub(crate) const MAGIC_MICROSECONDS: u32 = 0xA1B2_C3D4;
 /// First field of a file whose timestamps have nanoseconds.
 pub(crate) const MAGIC_NANOSECONDS: u32 = 0xA1B2_3C4D;
 
+/// Bytes before a packet: time, captured and original length.
+const RECORD_HEAD_LEN: usize = 16;
+
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
 /// The header of a classic pcap file with nanosecond timestamps. All its packets have one link
@@ -53,12 +56,10 @@ pub struct PcapRecord<'a> {
 }
 
 impl PcapRecord<'_> {
-    const HEAD_LEN: usize = 16;
-
     /// A record's size in bytes for a packet of `captured` bytes.
     #[must_use]
     pub const fn encoded_len_of(captured: usize) -> usize {
-        Self::HEAD_LEN + cut_len(captured)
+        RECORD_HEAD_LEN + cut_len(captured)
     }
 
     /// The size in bytes of this record: what [`encode`](Self::encode) will append.
@@ -71,17 +72,44 @@ impl PcapRecord<'_> {
     /// [`MAX_CAPTURED_LEN`](crate::MAX_CAPTURED_LEN) the beginning is written.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let captured = cut_len(self.parts.iter().map(|part| part.len()).sum());
+        let captured = self.captured();
+        out.reserve(RECORD_HEAD_LEN + captured);
+        out.extend_from_slice(&self.head(captured));
+        append_parts(out, self.parts, captured);
+    }
+
+    /// Writes the same record to the beginning of `out` and gives its length; `None` where it does
+    /// not fit. For memory that is initialised already this is the cheaper way.
+    #[inline]
+    #[must_use]
+    pub fn write(&self, out: &mut [u8]) -> Option<usize> {
+        let captured = self.captured();
+        let (front, mut rest) = out.split_first_chunk_mut::<RECORD_HEAD_LEN>()?;
+        *front = self.head(captured);
+        let mut left = captured;
+        for part in self.parts {
+            let part = &part[..part.len().min(left)];
+            let (here, behind) = rest.split_at_mut_checked(part.len())?;
+            here.copy_from_slice(part);
+            (rest, left) = (behind, left - part.len());
+        }
+        Some(RECORD_HEAD_LEN + captured)
+    }
+
+    fn captured(&self) -> usize {
+        cut_len(self.parts.iter().map(|part| part.len()).sum())
+    }
+
+    #[inline]
+    fn head(&self, captured: usize) -> [u8; RECORD_HEAD_LEN] {
         let length = field(captured);
         let (seconds, nanoseconds) = split(self.timestamp);
-        let mut head = [0; Self::HEAD_LEN];
+        let mut head = [0; RECORD_HEAD_LEN];
         head[..4].copy_from_slice(&seconds.to_ne_bytes());
         head[4..8].copy_from_slice(&nanoseconds.to_ne_bytes());
         head[8..12].copy_from_slice(&length.to_ne_bytes());
         head[12..].copy_from_slice(&self.original_length.max(length).to_ne_bytes());
-        out.reserve(Self::HEAD_LEN + captured);
-        out.extend_from_slice(&head);
-        append_parts(out, self.parts, captured);
+        head
     }
 }
 
@@ -129,5 +157,16 @@ mod tests {
         PcapRecord { timestamp: u64::MAX, ..PcapRecord::default() }.encode(&mut out);
         assert_eq!(out[..4], u32::MAX.to_ne_bytes());
         assert_eq!(out[4..8], 999_999_999_u32.to_ne_bytes());
+    }
+
+    #[test]
+    fn both_ways_to_encode_write_the_same() {
+        let record = PcapRecord { timestamp: 7, original_length: 9, parts: &[b"ab", b"", b"cde"] };
+        let mut appended = Vec::new();
+        record.encode(&mut appended);
+        let mut written = vec![0xff; appended.len() + 1];
+        assert_eq!(record.write(&mut written), Some(appended.len()));
+        assert_eq!(written[..appended.len()], appended[..]);
+        assert_eq!(record.write(&mut written[..appended.len() - 1]), None);
     }
 }
