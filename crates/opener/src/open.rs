@@ -56,14 +56,23 @@ pub(crate) fn open(spec: &Spec) -> Result<Sockets, Refusal> {
     }
     let geometry = shared_among(spec.geometry, indices.len());
     let mut program_refused = false;
-    let packet = indices
-        .into_iter()
-        .map(|index| {
-            let (socket, refused) = open_one(index, spec, &geometry)?;
-            program_refused |= refused;
-            Ok((index, socket.into_fd()))
-        })
-        .collect::<Result<_, sys::Error>>()?;
+    let mut sockets = Vec::with_capacity(indices.len());
+    for index in indices {
+        let (socket, refused) = prepare(index, spec, &geometry)?;
+        program_refused |= refused;
+        sockets.push((index, socket));
+    }
+    // One is enough for all. Where it is not known whether others listen, they do.
+    let own: Vec<_> = sockets.iter().map(|(_, socket)| socket).collect();
+    if let Some(first) = own.first()
+        && PacketSocket::is_accompanied(&own).unwrap_or(true)
+    {
+        first.share_stamps()?;
+    }
+    for (index, socket) in &sockets {
+        socket.bind((*index != 0).then_some(*index))?;
+    }
+    let packet = sockets.into_iter().map(|(index, socket)| (index, socket.into_fd())).collect();
     Ok(Sockets { packet, geometry, program_refused, missing, netlink })
 }
 
@@ -76,9 +85,9 @@ fn interfaces() -> Result<Vec<Interface>, sys::Error> {
     Netlink::open()?.interfaces()
 }
 
-/// In this order nothing is ever in the ring that the program refuses: the socket is deaf until
-/// it is bound.
-fn open_one(
+/// A socket that only has to be bound. In this order nothing is ever in the ring that the program
+/// refuses: the socket is deaf until then.
+fn prepare(
     index: u32,
     spec: &Spec,
     geometry: &Geometry,
@@ -103,7 +112,6 @@ fn open_one(
             socket.set_promiscuous(interface.index)?;
         }
     }
-    socket.bind((index != 0).then_some(index))?;
     Ok((socket, refused))
 }
 

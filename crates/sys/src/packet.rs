@@ -2,7 +2,9 @@
 
 use std::{
     ffi::c_int,
-    io, mem,
+    fs::File,
+    io::{self, Read},
+    mem,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
@@ -19,6 +21,11 @@ const AF_PACKET: u16 = 17;
 /// `PACKET_MR_PROMISC` in the width of `mr_type`.
 const PACKET_MR_PROMISC: u16 = 1;
 const _: () = assert!(libc::AF_PACKET == 17 && libc::PACKET_MR_PROMISC == 1);
+/// The packet sockets of the calling thread's namespace.
+const LIST: &str = "/proc/thread-self/net/packet";
+/// How much of the list is read, in bytes: some 900 sockets, which is more than anybody has of
+/// their own.
+const LIST_BOUND: u64 = 64 * 1024;
 
 // The kernel reads the instructions of a program as `struct sock_filter`.
 const _: () = {
@@ -52,7 +59,8 @@ pub struct Counts {
 
 impl PacketSocket {
     /// Opens a socket in the calling thread's namespace, deaf until it is bound: raw frames with
-    /// their link-layer headers, ring format `TPACKET_V3`, nanosecond timestamps.
+    /// their link-layer headers, ring format `TPACKET_V3`. Each frame has a stamp in nanoseconds,
+    /// of the moment at which this socket was given it ([`PacketSocket::share_stamps`]).
     ///
     /// # Errors
     /// When the kernel refuses one of these.
@@ -73,10 +81,46 @@ impl PacketSocket {
         let version: c_int = TPACKET_V3;
         set(&socket.0, libc::SOL_PACKET, libc::PACKET_VERSION, &version)
             .map_err(Error::call("setsockopt(PACKET_VERSION)"))?;
-        // One socket with this set, and all taps get the stamp of one and the same moment.
-        set(&socket.0, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32)
-            .map_err(Error::call("setsockopt(SO_TIMESTAMPNS)"))?;
         Ok(socket)
+    }
+
+    /// Lets all packet sockets give one and the same stamp to an incoming frame, for as long as
+    /// this one lives (`SO_TIMESTAMPNS` of `socket(7)`).
+    ///
+    /// Without it each socket stamps a frame for itself, and two that watch one namespace differ by
+    /// some hundred nanoseconds. With it set on any socket, and in whatever namespace, the kernel
+    /// stamps *every* frame that this machine receives as soon as it arrives, and all sockets take
+    /// that stamp. To traffic that nobody captures this costs some 3 %, so it is for a socket that
+    /// is not alone ([`PacketSocket::is_accompanied`]): it takes effect for those that came earlier
+    /// as well. The kernel switches over within some milliseconds.
+    ///
+    /// Frames that are sent are stamped when they are copied for the sockets, either way.
+    ///
+    /// # Errors
+    /// When the descriptor is no socket.
+    pub fn share_stamps(&self) -> Result<(), Error> {
+        set(&self.0, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32)
+            .map_err(Error::call("setsockopt(SO_TIMESTAMPNS)"))
+    }
+
+    /// Whether the calling thread's namespace has packet sockets other than these, whoever's they
+    /// are and whether they are bound yet or not.
+    ///
+    /// Of two that open their sockets first and ask afterwards, at least one hears of the other.
+    ///
+    /// # Errors
+    /// When /proc is not mounted, or a descriptor is no socket.
+    pub fn is_accompanied(own: &[&Self]) -> Result<bool, Error> {
+        let own = own
+            .iter()
+            .map(|socket| rustix::fs::fstat(socket).map(|stat| stat.st_ino))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Error::call("fstat(AF_PACKET)"))?;
+        let mut list = String::new();
+        File::open(LIST)
+            .and_then(|file| file.take(LIST_BOUND).read_to_string(&mut list))
+            .map_err(Error::path("read", LIST))?;
+        Ok(has_others(&list, &own))
     }
 
     /// Takes a descriptor that another process opened with [`PacketSocket::open`].
@@ -191,6 +235,13 @@ impl AsFd for PacketSocket {
     }
 }
 
+/// Whether a list of packet sockets has an inode that is not among these. The first line is a
+/// heading, the inode stands last (`packet_seq_show` of `net/packet/af_packet.c`).
+fn has_others(list: &str, own: &[u64]) -> bool {
+    let inodes = list.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().last());
+    inodes.into_iter().any(|inode| inode.parse().is_ok_and(|inode| !own.contains(&inode)))
+}
+
 fn to_ifindex(index: u32) -> Result<c_int, Error> {
     c_int::try_from(index).map_err(|_| Error::Malformed { what: "interface index above 2^31" })
 }
@@ -208,4 +259,68 @@ fn set<T>(fd: &OwnedFd, level: c_int, name: c_int, value: &T) -> io::Result<()> 
         libc::setsockopt(fd.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length)
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netns::in_private_namespace;
+
+    fn shares_stamps(socket: &PacketSocket) -> bool {
+        let (mut value, mut length): (c_int, _) = (-1, 4);
+        // SAFETY: both pointers are valid for writes, and length tells the size of value.
+        let done = unsafe {
+            libc::getsockopt(
+                socket.0.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_TIMESTAMPNS,
+                (&raw mut value).cast(),
+                &raw mut length,
+            )
+        };
+        assert_eq!((done, length), (0, 4));
+        value == 1
+    }
+
+    #[test]
+    fn a_socket_knows_whether_it_is_alone() {
+        in_private_namespace(|| {
+            let ours = [PacketSocket::open().unwrap(), PacketSocket::open().unwrap()];
+            let [a, b] = &ours;
+            b.bind(None).unwrap();
+            assert!(!PacketSocket::is_accompanied(&[a, b]).unwrap());
+            assert!(PacketSocket::is_accompanied(&[a]).unwrap());
+            assert!(PacketSocket::is_accompanied(&[]).unwrap());
+            let elsewhere = in_private_namespace(|| PacketSocket::is_accompanied(&[]).unwrap());
+            assert!(!elsewhere.unwrap(), "sockets of another namespace are no company");
+            drop(ours);
+            assert!(!PacketSocket::is_accompanied(&[]).unwrap());
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn stamps_are_shared_only_when_asked_for() {
+        in_private_namespace(|| {
+            let socket = PacketSocket::open().unwrap();
+            assert!(!shares_stamps(&socket));
+            socket.share_stamps().unwrap();
+            assert!(shares_stamps(&socket));
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_list_of_sockets_is_read() {
+        const LIST: &str = "\
+            sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n\
+            0000000000000000 3      3    0003   0     1 0      0      4711  \n\
+            0000000000000000 3      3    0000   2     0 0      1000   815   \n";
+        assert!(!has_others(LIST, &[815, 4711]));
+        assert!(has_others(LIST, &[815]));
+        assert!(has_others(LIST, &[4711, 47, 11]));
+        for nothing in ["", LIST.lines().next().unwrap()] {
+            assert!(!has_others(nothing, &[]));
+        }
+    }
 }
