@@ -8,8 +8,21 @@ use std::{
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EndpointSettings};
 use model::{Compose, Container, ContainerState, Endpoint, Swarm};
 
+use crate::stamp;
+
+/// A container, with what following it takes beside `model`'s words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Described {
+    /// In `model`'s words.
+    pub(crate) container: Container,
+    /// The id of its endpoint in each network by name, where it has one. Engines make a new
+    /// endpoint whenever a container is started or connected, and a list tells it: so a list
+    /// tells a container that was started again from one that ran on.
+    pub(crate) attachments: BTreeMap<String, String>,
+}
+
 /// A container of a list; `None` without an id or a name.
-pub(crate) fn listed(said: ContainerSummary) -> Option<Container> {
+pub(crate) fn listed(said: ContainerSummary) -> Option<Described> {
     let names = said.names.unwrap_or_default();
     // Legacy links give further names, of the form /other/alias.
     let name = names
@@ -17,46 +30,61 @@ pub(crate) fn listed(said: ContainerSummary) -> Option<Container> {
         .map(|name| name.strip_prefix('/').unwrap_or(name))
         .find(|name| !name.contains('/'))?;
     let labels: BTreeMap<_, _> = said.labels.unwrap_or_default().into_iter().collect();
-    Some(Container {
+    let networks = said.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let attachments = attachments(&networks);
+    let container = Container {
         id: said.id?,
         name: name.to_owned(),
         image: said.image.unwrap_or_default(),
         state: ContainerState::from_word(said.state.as_ref().map_or("", state_word)),
         pid: None,
+        started_at: None,
         compose: compose(&labels),
         swarm: swarm(&labels),
         labels,
         network_mode: network_mode(said.host_config.and_then(|config| config.network_mode)),
         sandbox_key: String::new(),
-        endpoints: endpoints(said.network_settings.and_then(|settings| settings.networks)),
-    })
+        endpoints: endpoints(networks),
+    };
+    Some(Described { container, attachments })
 }
 
 /// An inspected container; `None` without an id or a name.
-pub(crate) fn inspected(said: ContainerInspectResponse) -> Option<Container> {
+pub(crate) fn inspected(said: ContainerInspectResponse) -> Option<Described> {
     let name = said.name?;
     let name = name.strip_prefix('/').unwrap_or(&name);
     let (image, labels) = said.config.map(|c| (c.image, c.labels)).unwrap_or_default();
     let labels: BTreeMap<_, _> = labels.unwrap_or_default().into_iter().collect();
-    let (status, pid) = said.state.map(|state| (state.status, state.pid)).unwrap_or_default();
+    let (status, pid, started_at) =
+        said.state.map(|state| (state.status, state.pid, state.started_at)).unwrap_or_default();
     let state = ContainerState::from_word(status.as_ref().map_or("", state_word));
     let (sandbox_key, networks) =
         said.network_settings.map(|s| (s.sandbox_key, s.networks)).unwrap_or_default();
-    // Engines keep the key of a sandbox that is gone.
+    let networks = networks.unwrap_or_default();
+    let attachments = attachments(&networks);
+    // Engines keep the key of a sandbox that is gone, and the start of a run that is over.
     let sandbox_key = sandbox_key.filter(|_| state.is_live()).unwrap_or_default();
-    Some(Container {
+    let started_at = started_at.filter(|_| state.is_live());
+    let container = Container {
         id: said.id?,
         name: name.to_owned(),
         image: image.or(said.image).unwrap_or_default(),
         state,
         pid: pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0),
+        started_at: started_at.as_deref().and_then(stamp::read),
         compose: compose(&labels),
         swarm: swarm(&labels),
         labels,
         network_mode: network_mode(said.host_config.and_then(|config| config.network_mode)),
         sandbox_key,
         endpoints: endpoints(networks),
-    })
+    };
+    Some(Described { container, attachments })
+}
+
+fn attachments(networks: &HashMap<String, EndpointSettings>) -> BTreeMap<String, String> {
+    let id = |said: &EndpointSettings| said.endpoint_id.clone().filter(|id| !id.is_empty());
+    networks.iter().filter_map(|(name, said)| Some((name.clone(), id(said)?))).collect()
 }
 
 /// List and inspection have a type each for the same words.
@@ -72,7 +100,7 @@ fn network_mode(said: Option<String>) -> String {
     }
 }
 
-fn compose(labels: &BTreeMap<String, String>) -> Option<Compose> {
+pub(crate) fn compose(labels: &BTreeMap<String, String>) -> Option<Compose> {
     let label = |key: &str| labels.get(&format!("com.docker.compose.{key}"));
     Some(Compose {
         project: label("project")?.clone(),
@@ -81,7 +109,7 @@ fn compose(labels: &BTreeMap<String, String>) -> Option<Compose> {
     })
 }
 
-fn swarm(labels: &BTreeMap<String, String>) -> Option<Swarm> {
+pub(crate) fn swarm(labels: &BTreeMap<String, String>) -> Option<Swarm> {
     let label = |key: &str| labels.get(&format!("com.docker.{key}"));
     let task = label("swarm.task.name")?.clone();
     let short_task = task.rsplit_once('.').map_or(task.as_str(), |(short, _)| short).to_owned();
@@ -94,9 +122,8 @@ fn swarm(labels: &BTreeMap<String, String>) -> Option<Swarm> {
     })
 }
 
-fn endpoints(networks: Option<HashMap<String, EndpointSettings>>) -> Vec<Endpoint> {
+fn endpoints(networks: HashMap<String, EndpointSettings>) -> Vec<Endpoint> {
     let mut endpoints: Vec<_> = networks
-        .unwrap_or_default()
         .into_iter()
         .map(|(network, said)| {
             let address = |text: Option<String>| text?.parse::<IpAddr>().ok();
@@ -124,13 +151,13 @@ mod tests {
     use super::*;
 
     fn inspect(json: &str) -> Container {
-        inspected(serde_json::from_str(json).unwrap()).unwrap()
+        inspected(serde_json::from_str(json).unwrap()).unwrap().container
     }
 
     #[test]
     fn a_task_has_its_coordinates() {
         let container = inspect(
-            r#"{"Id":"ab","Name":"/shop_api.3.x9","State":{"Status":"running","Pid":17},
+            r#"{"Id":"ab","Name":"/shop_api.3.x9","State":{"Status":"running","Pid":17,"StartedAt":"2024-02-29T23:59:59.5Z"},
             "HostConfig":{"NetworkMode":"default"},
             "Config":{"Image":"nginx:1","Labels":{
                 "com.docker.swarm.service.name":"shop_api","com.docker.swarm.task.name":"shop_api.3.x9",
@@ -146,6 +173,7 @@ mod tests {
         assert_eq!(swarm.node_id.as_deref(), Some("n1"));
         assert_eq!(container.display_name(), "shop_api.3");
         assert_eq!((container.pid, container.network_mode.as_str()), (Some(17), "bridge"));
+        assert_eq!(container.started_at, Some(1_709_251_199_500_000_000));
         assert_eq!(container.sandbox_key, "/var/run/docker/netns/ab");
         let [a, z] = container.endpoints.as_slice() else { panic!("{:?}", container.endpoints) };
         assert_eq!((a.network.as_str(), a.addresses.len()), ("a", 0));
@@ -159,11 +187,24 @@ mod tests {
     #[test]
     fn what_has_ended_has_no_process_and_no_sandbox() {
         let container = inspect(
-            r#"{"Id":"ab","Name":"/old","State":{"Status":"exited","Pid":0},
+            r#"{"Id":"ab","Name":"/old","State":{"Status":"exited","Pid":0,"StartedAt":"2024-02-29T23:59:59.5Z"},
             "NetworkSettings":{"SandboxKey":"/var/run/docker/netns/stale"}}"#,
         );
         assert_eq!(container.state, ContainerState::Exited);
         assert_eq!((container.pid, container.sandbox_key.as_str()), (None, ""));
+        assert_eq!(container.started_at, None);
+    }
+
+    /// List and inspection call an endpoint the same, and what has none is left out.
+    #[test]
+    fn endpoints_are_known_by_their_ids() {
+        let networks = r#"{"Networks":{"a":{"EndpointID":"e1"},"b":{"EndpointID":""},"c":{}}}"#;
+        let listing = format!(r#"{{"Id":"ab","Names":["/x"],"NetworkSettings":{networks}}}"#);
+        let inspection = format!(r#"{{"Id":"ab","Name":"/x","NetworkSettings":{networks}}}"#);
+        let expected = BTreeMap::from([("a".to_owned(), "e1".to_owned())]);
+        let listing = listed(serde_json::from_str(&listing).unwrap()).unwrap();
+        let inspection = inspected(serde_json::from_str(&inspection).unwrap()).unwrap();
+        assert_eq!((listing.attachments, inspection.attachments), (expected.clone(), expected));
     }
 
     #[test]
@@ -182,7 +223,7 @@ mod tests {
             "Labels":{"com.docker.compose.project":"p","com.docker.compose.service":"s",
                       "com.docker.compose.container-number":"2","control":"\u001b[31m\u0000"},
             "HostConfig":{"NetworkMode":"container:cd"}}"#;
-        let container = listed(serde_json::from_str(json).unwrap()).unwrap();
+        let container = listed(serde_json::from_str(json).unwrap()).unwrap().container;
         assert_eq!(container.name, "db");
         assert_eq!(container.state, ContainerState::Paused);
         assert_eq!(container.labels["control"], "\u{1b}[31m\0");

@@ -9,8 +9,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use model::Container;
 
 use crate::{
-    Dial, Endpoint, Error, Filter, Host, Node, PathDial, Version, api,
-    transport::{self, AgreedVersion},
+    Dial, Endpoint, Error, Filter, Happenings, Host, Node, PathDial, Version,
+    api::{self, Described},
+    transport::{self, AgreedVersion, Streams},
 };
 
 /// How long an engine may take for one answer, connecting included.
@@ -27,6 +28,7 @@ const MAX_MESSAGE: usize = 512;
 pub struct Engine {
     docker: Docker,
     api: AgreedVersion,
+    streams: Streams,
     /// Its address, for messages.
     endpoint: Arc<str>,
     deadline: Duration,
@@ -77,7 +79,7 @@ impl Engine {
     ) -> Result<Self, Error> {
         let name: Arc<str> = endpoint.to_string().into();
         let unsupported = |transport| Error::Unsupported { endpoint: name.to_string(), transport };
-        let (docker, api) = match &endpoint.host {
+        let (docker, api, streams) = match &endpoint.host {
             Host::Unix(_) => transport::over_unix(dial, deadline),
             Host::Tcp { .. } if endpoint.tls.is_some() => return Err(unsupported("TLS")),
             Host::Tcp { host, port } if host.contains(':') => {
@@ -87,7 +89,7 @@ impl Engine {
             Host::Ssh { .. } => return Err(unsupported("ssh")),
         }
         .map_err(|error| classify(&name, error))?;
-        let engine = Self { docker, api, endpoint: name, deadline };
+        let engine = Self { docker, api, streams, endpoint: name, deadline };
         engine.within_deadline(engine.docker.ping()).await?;
         match engine.api.get() {
             Some(_) => Ok(engine),
@@ -128,6 +130,16 @@ impl Engine {
     ///
     /// When it does not answer, or refuses a filter's value.
     pub async fn list(&self, filters: &[Filter], all: bool) -> Result<Vec<Container>, Error> {
+        let described = self.describe_all(filters, all).await?;
+        Ok(described.into_iter().map(|described| described.container).collect())
+    }
+
+    /// As [`Engine::list`], with what following takes.
+    pub(crate) async fn describe_all(
+        &self,
+        filters: &[Filter],
+        all: bool,
+    ) -> Result<Vec<Described>, Error> {
         let filters = (!filters.is_empty()).then(|| Filter::to_api(filters));
         let options = ListContainersOptions { all, filters, ..ListContainersOptions::default() };
         let listed = self.within_deadline(self.docker.list_containers(Some(options))).await?;
@@ -140,6 +152,11 @@ impl Engine {
     ///
     /// [`Error::NoSuchContainer`], or when the engine does not answer.
     pub async fn inspect(&self, id: &str) -> Result<Container, Error> {
+        Ok(self.describe(id).await?.container)
+    }
+
+    /// As [`Engine::inspect`], with what following takes.
+    pub(crate) async fn describe(&self, id: &str) -> Result<Described, Error> {
         let absent = || Error::NoSuchContainer { id: id.to_owned() };
         // An empty word, or one with a slash, would be another path of the API.
         if id.is_empty() || id.contains(['/', '?', '#', '%']) || matches!(id, "." | "..") {
@@ -186,6 +203,20 @@ impl Engine {
             .await
     }
 
+    /// What happens to its containers from now on; with `since` also what happened from then on
+    /// (nanoseconds since the epoch by the engine's clock), as far as the engine still knows:
+    /// engines keep their last 256 events, and none over a restart. Whoever lists containers and
+    /// does not want anything to fall in between asks for the events first.
+    ///
+    /// # Errors
+    ///
+    /// When it does not begin to answer within the deadline, or refuses.
+    pub async fn happenings(&self, since: Option<u64>) -> Result<Happenings, Error> {
+        let path = Happenings::path(since);
+        let opened = self.within_deadline(self.streams.open(&self.api, &path)).await?;
+        Ok(Happenings::new(Arc::clone(&self.endpoint), opened))
+    }
+
     /// Waits for a whole answer, but no longer than the deadline.
     async fn within_deadline<T>(
         &self,
@@ -202,7 +233,7 @@ impl Engine {
 }
 
 /// What an error of the API client means to the user.
-fn classify(endpoint: &str, error: ApiError) -> Error {
+pub(crate) fn classify(endpoint: &str, error: ApiError) -> Error {
     let endpoint = endpoint.to_owned();
     match error {
         ApiError::DockerResponseServerError { status_code, message } => Error::Api {

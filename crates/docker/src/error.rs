@@ -115,6 +115,12 @@ pub enum Error {
         /// What the HTTP client said.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// The engine ended its stream of events, as one that shuts down does.
+    #[error("{endpoint}: the engine ended its stream of events")]
+    StreamEnded {
+        /// The engine's address.
+        endpoint: String,
+    },
     /// What answers there does not speak the engine's API.
     #[error("{endpoint}: the answer is not a Docker engine's")]
     NotAnEngine {

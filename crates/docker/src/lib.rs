@@ -1,10 +1,11 @@
 //! The Docker engine: where it is, what it says, and which containers are meant; the only user of
 //! bollard.
 //!
-//! Three things live here, in the order in which a session needs them:
+//! Four things live here, in the order in which a session needs them:
 //!
 //! - [`Endpoint`]: which engine is meant, by docker's own rules;
 //! - [`Engine`]: a connection to it, every request with a deadline;
+//! - [`watch`]: what becomes of its containers, as long as somebody listens;
 //! - [`resolve`]: selectors to containers, and [`address_names`]: addresses to names. Both are
 //!   functions of a list of containers and need no engine.
 //!
@@ -23,26 +24,34 @@ mod engine;
 mod error;
 mod filter;
 mod glob;
+mod happening;
+mod happenings;
 mod host;
 mod image_reference;
+mod lines;
 mod names;
 mod nearest;
 mod node;
 mod resolution;
 mod selection;
+mod stamp;
 mod tls;
 mod transport;
 mod version;
+mod watch;
 
 pub use dial::{Dial, PathDial};
 pub use endpoint::{Endpoint, EndpointOptions, Source};
 pub use engine::{DEADLINE, Engine, INSPECT_CONCURRENCY};
 pub use error::Error;
 pub use filter::Filter;
+pub use happening::{Happening, What};
+pub use happenings::Happenings;
 pub use host::Host;
 pub use names::address_names;
 pub use node::Node;
 pub use resolution::{Ambiguous, NotRunning, Resolution, Unmatched, resolve};
-pub use selection::takes;
+pub use selection::{takes, takes_any};
 pub use tls::Tls;
 pub use version::Version;
+pub use watch::{News, RECONCILE, watch};

@@ -38,6 +38,15 @@ pub fn takes(selector: &Selector, container: &Container) -> bool {
     }
 }
 
+/// Whether any of the selectors takes this container and no exclusion does, looked at alone: the
+/// question of a session about a container that has just appeared. As with [`takes`], a name that
+/// is a word of hexadecimal digits is an id's prefix too.
+#[must_use]
+pub fn takes_any(selectors: &[Selector], exclude: &[Selector], container: &Container) -> bool {
+    let any = |words: &[Selector]| words.iter().any(|word| takes(word, container));
+    any(selectors) && !any(exclude)
+}
+
 /// A plain name without the slash that the API puts before it.
 pub(crate) fn plain(name: &str) -> &str {
     name.strip_prefix('/').unwrap_or(name)

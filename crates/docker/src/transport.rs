@@ -1,5 +1,5 @@
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io,
     pin::Pin,
     sync::{Arc, OnceLock},
@@ -7,8 +7,12 @@ use std::{
     time::Duration,
 };
 
-use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
-use hyper::{HeaderMap, Uri, http::uri::PathAndQuery};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker, errors::Error as ApiError};
+use hyper::{
+    HeaderMap, Request, Response, Uri,
+    body::{Body as _, Incoming},
+    http::uri::PathAndQuery,
+};
 use hyper_util::{
     client::legacy::{
         Client,
@@ -16,6 +20,7 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
+use serde::Deserialize;
 use tower_service::Service;
 
 use crate::{Dial, dial::dial};
@@ -26,6 +31,16 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// How many idle connections are kept.
 const MAX_IDLE: usize = 8;
+
+/// The most of a refusal's body that is read, in bytes.
+const MAX_REFUSAL: usize = 64 * 1024;
+
+/// What TCP makes of a peer that is gone without a word: a question after 15 s of silence, again
+/// every 5 s, and the end after three without an answer.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
+
+/// Requests by bollard, the version that they name, and requests whose answers never end.
+type Connection = (Docker, AgreedVersion, Streams);
 
 /// What a client connects with when the engine listens on a unix socket.
 #[derive(Clone)]
@@ -76,7 +91,7 @@ impl AgreedVersion {
     }
 
     /// Puts the version before a request's path.
-    fn apply(&self, request: BollardRequest) -> Result<BollardRequest, bollard::errors::Error> {
+    fn apply(&self, request: BollardRequest) -> Result<BollardRequest, ApiError> {
         let Some(version) = self.get() else { return Ok(request) };
         let (mut head, body) = request.into_parts();
         let mut uri = head.uri.into_parts();
@@ -85,6 +100,70 @@ impl AgreedVersion {
         head.uri = Uri::from_parts(uri)?;
         Ok(BollardRequest::from_parts(head, body))
     }
+}
+
+/// Requests whose answers go on for as long as somebody listens, each on a connection of its own,
+/// which is closed when the answer is dropped.
+///
+/// Not bollard's: it keeps an answer's line in memory whatever its length, and reads all of it
+/// again with each piece that arrives.
+#[derive(Clone)]
+pub(crate) struct Streams(Arc<dyn Fn(Uri) -> Opening + Send + Sync>);
+
+type Opening = Pin<Box<dyn Future<Output = Result<Response<Incoming>, ApiError>> + Send>>;
+
+impl Streams {
+    /// `base` is what stands before a request's path.
+    fn over<C>(connector: C, base: &str) -> Self
+    where
+        C: Connect + Clone + Send + Sync + 'static,
+    {
+        let client: Client<C, String> =
+            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let base = base.to_owned();
+        Self(Arc::new(move |path: Uri| {
+            let (client, uri) = (client.clone(), format!("{base}{path}"));
+            Box::pin(async move {
+                let request = Request::get(uri).body(String::new())?;
+                Ok(client.request(request).await?)
+            })
+        }))
+    }
+
+    /// Begins to read the answer about a path and query.
+    pub(crate) async fn open(&self, api: &AgreedVersion, path: &str) -> Result<Incoming, ApiError> {
+        let version = api.get().map(|version| format!("/v{version}")).unwrap_or_default();
+        let answer = (self.0)(format!("{version}{path}").parse()?).await?;
+        let status = answer.status();
+        let mut body = answer.into_body();
+        if status.is_success() {
+            return Ok(body);
+        }
+        let mut text = Vec::new();
+        while let Some(frame) = next_frame(&mut body).await
+            && text.len() < MAX_REFUSAL
+        {
+            text.extend_from_slice(&frame?.into_data().unwrap_or_default());
+        }
+        let message = match serde_json::from_slice(&text) {
+            Ok(Refusal { message }) => message,
+            Err(_) => String::from_utf8_lossy(&text).into_owned(),
+        };
+        Err(ApiError::DockerResponseServerError { status_code: status.as_u16(), message })
+    }
+}
+
+/// The next piece of an answer; `None` behind its end. Nothing is lost when it is dropped.
+pub(crate) async fn next_frame(
+    body: &mut Incoming,
+) -> Option<Result<hyper::body::Frame<hyper::body::Bytes>, hyper::Error>> {
+    poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await
+}
+
+/// How engines say no.
+#[derive(Deserialize)]
+struct Refusal {
+    message: String,
 }
 
 /// Bollard's numbers are small, and as wide as a pointer.
@@ -99,29 +178,24 @@ fn read_version(text: &str) -> Option<(u32, u32)> {
 }
 
 /// A client whose connections come from `dialer`.
-pub(crate) fn over_unix(
-    dialer: Arc<dyn Dial>,
-    limit: Duration,
-) -> Result<(Docker, AgreedVersion), bollard::errors::Error> {
+pub(crate) fn over_unix(dialer: Arc<dyn Dial>, limit: Duration) -> Result<Connection, ApiError> {
     // The host is what stands in the `Host` header: engines ignore it.
     over(Dialer(dialer), "http://localhost", limit)
 }
 
 /// A client that connects to `authority` (`host:port`) over TCP without TLS.
-pub(crate) fn over_tcp(
-    authority: &str,
-    limit: Duration,
-) -> Result<(Docker, AgreedVersion), bollard::errors::Error> {
-    over(HttpConnector::new(), &format!("http://{authority}"), limit)
+pub(crate) fn over_tcp(authority: &str, limit: Duration) -> Result<Connection, ApiError> {
+    let mut connector = HttpConnector::new();
+    let (idle, interval, retries) = KEEPALIVE;
+    connector.set_keepalive(Some(idle));
+    connector.set_keepalive_interval(Some(interval));
+    connector.set_keepalive_retries(Some(retries));
+    over(connector, &format!("http://{authority}"), limit)
 }
 
 /// `limit` is only bollard's own, on the head of an answer: [`crate::Engine`] has the deadline that
 /// counts, on whole answers.
-fn over<C>(
-    connector: C,
-    base: &str,
-    limit: Duration,
-) -> Result<(Docker, AgreedVersion), bollard::errors::Error>
+fn over<C>(connector: C, base: &str, limit: Duration) -> Result<Connection, ApiError>
 where
     C: Connect + Clone + Send + Sync + 'static,
 {
@@ -129,7 +203,7 @@ where
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(MAX_IDLE)
-        .build(connector);
+        .build(connector.clone());
     let agreed = AgreedVersion::default();
     let version = agreed.clone();
     let transport = move |request: BollardRequest| {
@@ -143,5 +217,5 @@ where
     let seconds = limit.as_secs().saturating_add(1);
     let docker =
         Docker::connect_with_custom_transport(transport, Some(base), seconds, API_DEFAULT_VERSION)?;
-    Ok((docker, agreed))
+    Ok((docker, agreed, Streams::over(connector, base)))
 }

@@ -14,6 +14,9 @@ pub struct Container {
     /// Its first process, in the engine's pid namespace; `None` unless it runs. May be a
     /// stranger's pid on this machine: never trusted without proof.
     pub pid: Option<u32>,
+    /// When its present run began, in nanoseconds since the epoch by the engine's clock; `None`
+    /// unless it runs, and where nobody inspected it.
+    pub started_at: Option<u64>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Compose coordinates, from its labels.

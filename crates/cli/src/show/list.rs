@@ -140,6 +140,7 @@ pub(crate) mod tests {
             image: "nginx:1.27".into(),
             state: ContainerState::Running,
             pid: Some(4711),
+            started_at: None,
             labels: BTreeMap::from([("tier".to_owned(), "fr\u{1b}ont".to_owned())]),
             compose: None,
             swarm: None,

@@ -13,6 +13,7 @@ pub(crate) fn container(name: &str, id: &str) -> Container {
         image: "busybox".to_owned(),
         state: ContainerState::Running,
         pid: Some(1),
+        started_at: None,
         labels: BTreeMap::new(),
         compose: None,
         swarm: None,
