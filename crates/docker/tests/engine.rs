@@ -246,7 +246,7 @@ fn containers_are_what_docker_says_they_are() {
 
             // The list tells all but what needs an inspection.
             let mut less = container.clone();
-            (less.pid, less.sandbox_key) = (None, String::new());
+            (less.pid, less.started_at, less.sandbox_key) = (None, None, String::new());
             for endpoint in &mut less.endpoints {
                 endpoint.aliases.clear();
             }

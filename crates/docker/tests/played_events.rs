@@ -143,6 +143,9 @@ impl Played {
         }
         let list = self.list.lock().unwrap().clone();
         if path.contains("/containers/json") {
+            if self.hanging.lock().unwrap().iter().any(|hanging| hanging == "list") {
+                return None;
+            }
             return Some(answer("200 OK", &format!("[{list}]")));
         }
         let id = path.split('/').nth_back(1).unwrap();
@@ -156,7 +159,7 @@ impl Played {
         };
         let inspection = serde_json::json!({
             "Id": id, "Name": row["Names"][0],
-            "State": {"Status": row["State"], "Pid": 7, "StartedAt": "2024-01-01T00:00:00Z"},
+            "State": {"Status": row["State"], "Pid": row["Pid"].as_u64().unwrap_or(7), "StartedAt": "2024-01-01T00:00:00Z"},
             "NetworkSettings": row["NetworkSettings"],
         });
         Some(answer("200 OK", &inspection.to_string()))
@@ -302,6 +305,36 @@ fn what_no_event_tells_is_made_up_for() {
     stage.set_list("");
     assert_eq!(following.listed(MADE_UP).len(), 0);
     assert_eq!(following.told().iter().filter(|news| news.starts_with("listed")).count(), 6);
+}
+
+/// A container in another's namespace has no endpoint by which a list could show its restart.
+#[test]
+fn a_container_without_endpoints_is_asked_about_with_each_list() {
+    let row = |pid: u32| format!(r#"{{"Id":"aa","Names":["/a"],"State":"running","Pid":{pid}}}"#);
+    let stage = Stage::new(&row(7));
+    let mut following = stage.follow(&[]);
+    assert_eq!(following.listed(PATIENT)[0].pid, Some(7));
+    stage.set_list(&row(8));
+    let inspected = following.until(MADE_UP, |news| match news {
+        News::Inspected(container) => Some(container.pid),
+        _ => None,
+    });
+    assert_eq!(inspected, Some(8));
+}
+
+/// It accepts connections and says nothing more, as one that is stopped: the list shows it.
+#[test]
+fn an_engine_that_hangs_is_lost() {
+    let stage = Stage::new(&row("aa", "a", "running", "e1"));
+    let mut following = Following::start(&stage.socket, Duration::from_millis(500), &[]);
+    following.listed(PATIENT);
+    stage.played.hanging.lock().unwrap().push("list".to_owned());
+    let error = following.lost();
+    assert!(error.contains("Timeout"), "{error}");
+    stage.played.hanging.lock().unwrap().clear();
+    assert_eq!(following.listed(MADE_UP).len(), 1);
+    let lost = following.told().iter().filter(|news| news.starts_with("lost")).count();
+    assert_eq!(lost, 1);
 }
 
 /// The engine answers no inspection: events are told at once, and the list without the answer.

@@ -239,10 +239,12 @@ impl Entry {
                 self.container.endpoints.retain(|endpoint| endpoint.network != *network);
                 was_live
             }
-            What::Restarted | What::Renamed { .. } | What::Paused | What::Unpaused => {
-                self.container.state.is_live()
-            }
-            What::Created | What::Destroyed | What::OutOfMemory | What::Health { .. } => false,
+            What::Renamed { .. } | What::Paused | What::Unpaused => self.container.state.is_live(),
+            What::Created
+            | What::Restarted
+            | What::Destroyed
+            | What::OutOfMemory
+            | What::Health { .. } => false,
         }
     }
 
@@ -258,4 +260,107 @@ impl Entry {
 /// Whether an endpoint is in both.
 fn shares_one(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> bool {
     a.iter().any(|(network, id)| b.get(network) == Some(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolution::tests::container;
+
+    fn described(name: &str, started_at: u64, endpoint: &str) -> Described {
+        let container = Container { started_at: Some(started_at), ..container(name, "aa") };
+        let attachments = BTreeMap::from([("net".to_owned(), endpoint.to_owned())]);
+        Described { container, attachments }
+    }
+
+    fn row(name: &str, endpoint: &str) -> Described {
+        let mut row = described(name, 0, endpoint);
+        (row.container.pid, row.container.started_at) = (None, None);
+        row
+    }
+
+    fn event(what: What, at: u64) -> Happening {
+        let mut container = row("web", "").container;
+        container.state = what.state().unwrap_or(ContainerState::Unknown(String::new()));
+        Happening { container, what, at }
+    }
+
+    /// Knows one container, inspected.
+    fn known() -> Known {
+        let mut known = Known::default();
+        let first = known.list(vec![row("web", "e1")], true, |_| false);
+        assert_eq!((first.ask.len(), first.any), (1, true));
+        assert_eq!(known.inspected(described("web", 10, "e1")), Learnt::News);
+        known.list_begins();
+        known
+    }
+
+    #[test]
+    fn a_list_that_says_what_is_known_is_no_difference() {
+        let mut known = known();
+        let again = known.list(vec![row("web", "e1")], false, |_| false);
+        assert_eq!(again, Differences::default());
+        assert_eq!(known.live()[0].pid, Some(1));
+        assert_eq!(known.inspected(described("web", 10, "e1")), Learnt::Nothing);
+    }
+
+    #[test]
+    fn another_name_keeps_the_process_and_another_endpoint_does_not() {
+        let mut known = known();
+        let differs = known.list(vec![row("other", "e1")], false, |_| false);
+        assert_eq!((differs.ask.len(), differs.any), (1, true));
+        assert_eq!((known.live()[0].name.as_str(), known.live()[0].pid), ("other", Some(1)));
+        let differs = known.list(vec![row("other", "e2")], false, |_| true);
+        assert_eq!(differs, Differences::default(), "an answer is awaited");
+        known.inspected(described("other", 10, "e1"));
+        known.list_begins();
+        assert!(known.list(vec![row("other", "e2")], false, |_| false).any);
+        assert_eq!(known.live()[0].pid, None);
+    }
+
+    #[test]
+    fn an_answer_about_a_run_that_is_over_is_stale() {
+        let mut known = known();
+        assert!(!known.happened(&mut event(What::Died { exit_code: None }, 20)));
+        assert!(known.live().is_empty());
+        assert_eq!(known.inspected(described("web", 10, "e1")), Learnt::Stale);
+        assert!(known.live().is_empty());
+        assert!(known.happened(&mut event(What::Started, 31)));
+        assert_eq!(known.inspected(described("web", 10, "e1")), Learnt::Stale);
+        assert_eq!(known.inspected(described("web", 30, "e2")), Learnt::News);
+        assert_eq!(known.live()[0].started_at, Some(30));
+    }
+
+    #[test]
+    fn a_list_that_may_be_older_changes_nothing() {
+        let mut known = known();
+        known.happened(&mut event(What::Died { exit_code: None }, 20));
+        assert_eq!(known.list(vec![row("web", "e1")], false, |_| false), Differences::default());
+        assert!(known.live().is_empty());
+        known.happened(&mut event(What::Destroyed, 21));
+        assert_eq!(known.list(vec![row("web", "e1")], false, |_| false), Differences::default());
+        assert!(known.live().is_empty());
+        // The next one is asked for after all that.
+        known.list_begins();
+        assert!(known.list(vec![row("web", "e1")], false, |_| false).any);
+        assert_eq!(known.live().len(), 1);
+    }
+
+    #[test]
+    fn a_start_is_asked_about_and_a_connection_only_of_what_runs() {
+        let mut known = Known::default();
+        let net = || "net".to_owned();
+        assert!(!known.happened(&mut event(What::Created, 1)));
+        let mut connected = event(What::Connected { network: net() }, 2);
+        assert!(!known.happened(&mut connected), "its start is told next");
+        assert_eq!(connected.container.endpoints[0].network, "net");
+        assert!(known.happened(&mut event(What::Started, 3)));
+        assert!(known.happened(&mut event(What::Connected { network: "b".to_owned() }, 4)));
+        assert!(known.happened(&mut event(What::Disconnected { network: net() }, 5)));
+        assert_eq!(known.live()[0].endpoints.len(), 1);
+        // Of somebody unknown it may be all that there is to hear.
+        let mut stranger = event(What::Connected { network: net() }, 6);
+        stranger.container.id = "stranger".to_owned();
+        assert!(known.happened(&mut stranger));
+    }
 }
