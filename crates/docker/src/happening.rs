@@ -12,7 +12,7 @@ pub struct Happening {
     /// them, and the state that it has come to. Where the event says nothing about the state it is
     /// unknown and empty. An event about a network tells nothing but the id.
     ///
-    /// [`crate::watch`] fills in what it knows besides.
+    /// [`crate::watch()`] fills in what it knows besides.
     ///
     /// Engines put a container's labels and their own words into one table. Their own `name` and
     /// `image` go before labels of that name, which are missing here; but a label called

@@ -10,7 +10,7 @@ use crate::{
 /// What happens to an engine's containers, as it happens; see [`crate::Engine::happenings`].
 ///
 /// What the engine says besides, lines that are no events and lines longer than 1 MiB are passed
-/// over: who must not miss anything lists containers from time to time, as [`crate::watch`] does.
+/// over: who must not miss anything lists containers from time to time, as [`crate::watch()`] does.
 pub struct Happenings {
     /// The engine's address, for messages.
     endpoint: Arc<str>,

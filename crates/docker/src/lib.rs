@@ -5,7 +5,7 @@
 //!
 //! - [`Endpoint`]: which engine is meant, by docker's own rules;
 //! - [`Engine`]: a connection to it, every request with a deadline;
-//! - [`watch`]: what becomes of its containers, as long as somebody listens;
+//! - [`watch()`]: what becomes of its containers, as long as somebody listens;
 //! - [`resolve`]: selectors to containers, and [`address_names`]: addresses to names. Both are
 //!   functions of a list of containers and need no engine.
 //!
