@@ -24,12 +24,33 @@ const CHANNEL_FD: RawFd = 3;
 /// # Errors
 /// When the process cannot be started.
 pub fn start(name: &OsStr) -> Result<(Child, Channel), Error> {
+    start_in(Session::Own, name)
+}
+
+/// Like [`start`], for a companion whose own children are to have our terminal: it stays in our
+/// session and process group. It has to hold the terminal's signals back itself
+/// ([`Signals::take`](crate::signals::Signals::take)).
+///
+/// # Errors
+/// When the process cannot be started.
+pub fn start_in_our_session(name: &OsStr) -> Result<(Child, Channel), Error> {
+    start_in(Session::Ours, name)
+}
+
+/// Whose terminal a companion has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Session {
+    Own,
+    Ours,
+}
+
+fn start_in(session: Session, name: &OsStr) -> Result<(Child, Channel), Error> {
     let (ours, theirs) = Channel::pair()?;
     let fd = theirs.as_fd().as_raw_fd();
     let mut command = Command::new("/proc/self/exe");
     command.arg0(name).stdin(Stdio::null()).stdout(Stdio::null());
     // SAFETY: between fork and exec only system calls are made, and none of them allocates.
-    unsafe { command.pre_exec(move || hand_over(fd)) };
+    unsafe { command.pre_exec(move || hand_over(fd, session)) };
     let child = command.spawn().map_err(Error::call("exec(/proc/self/exe)"))?;
     Ok((child, ours))
 }
@@ -51,9 +72,11 @@ pub fn inherited() -> Result<Channel, Error> {
     Ok(channel)
 }
 
-fn hand_over(fd: RawFd) -> io::Result<()> {
-    // SAFETY: takes nothing.
-    unsafe { libc::setsid() };
+fn hand_over(fd: RawFd, session: Session) -> io::Result<()> {
+    if session == Session::Own {
+        // SAFETY: takes nothing.
+        unsafe { libc::setsid() };
+    }
     // dup2 onto itself would keep close-on-exec.
     let done = if fd == CHANNEL_FD {
         // SAFETY: numbers only.

@@ -168,6 +168,22 @@ pub fn is_readable(fd: impl AsFd) -> Result<bool, Error> {
     }
 }
 
+/// Whether what is written there reaches nobody: a pipe without a reader, a socket whose other end
+/// is closed, a terminal that was hung up.
+///
+/// # Errors
+/// Only for reasons that are bugs.
+pub fn is_unread(fd: impl AsFd) -> Result<bool, Error> {
+    use rustix::event::PollFlags;
+    let mut fds = [rustix::event::PollFd::new(&fd, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match rustix::event::poll(&mut fds, Some(&now)) {
+        Ok(_) => Ok(fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(errno) => Err(Error::call("poll")(errno)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,5 +200,14 @@ mod tests {
         assert_eq!(poller.wait(None).unwrap(), [7]);
         waker.reset();
         assert_eq!(poller.wait(at_once).unwrap().len(), 0);
+    }
+    #[test]
+    fn a_pipe_is_unread_when_its_reader_is_gone() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        assert!(!is_unread(&writer).unwrap());
+        drop(reader);
+        assert!(is_unread(&writer).unwrap());
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(!is_unread(&file).unwrap());
     }
 }

@@ -2,17 +2,25 @@
 //! ending with one's parent, and not keeping descriptors by accident.
 
 use std::{
-    fs,
-    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
+    fs, io, mem,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
+        unix::process::CommandExt,
+    },
+    process::{Child, Command},
+    ptr,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, set_parent_process_death_signal},
+    process::{
+        Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal,
+        set_parent_process_death_signal,
+    },
 };
 
-use crate::{Error, netns::Netns};
+use crate::{Error, netns::Netns, signals};
 
 /// A process, held: while it has not ended, its number means this process and no other.
 ///
@@ -80,6 +88,24 @@ impl PidFd {
         let netns = Netns::of_process(self.pid);
         self.require_alive()?;
         netns
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended; `EPERM` when it is another user's by now.
+    ///
+    /// # Minimum kernel version
+    /// 5.1.
+    pub fn send(&self, signal: signals::Signal) -> Result<(), Error> {
+        let signal = match signal {
+            signals::Signal::Interrupt => Signal::INT,
+            signals::Signal::Terminate => Signal::TERM,
+            signals::Signal::HangUp => Signal::HUP,
+            signals::Signal::User1 => Signal::USR1,
+            signals::Signal::User2 => Signal::USR2,
+        };
+        pidfd_send_signal(&self.fd, signal).map_err(Error::call("pidfd_send_signal"))
     }
 
     fn require_alive(&self) -> Result<(), Error> {
@@ -165,6 +191,28 @@ fn die_with(parent: i32) -> Result<(), Error> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(Error::call("prctl(PR_SET_PDEATHSIG)"))?;
     if Pid::as_raw(getppid()) == parent { Ok(()) } else { Err(Error::PeerGone) }
+}
+
+/// Starts a command that has no signal held back: children inherit what their parent holds back.
+///
+/// # Errors
+/// When it cannot be started, like `Command::spawn`.
+pub fn spawn_unmasked(command: &mut Command) -> io::Result<Child> {
+    // SAFETY: between fork and exec only system calls are made, and none of them allocates.
+    unsafe { command.pre_exec(unmask) };
+    command.spawn()
+}
+
+fn unmask() -> io::Result<()> {
+    // SAFETY: plain numbers, for which zero is a value.
+    let mut none: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: valid for writes.
+    unsafe { libc::sigemptyset(&raw mut none) };
+    // SAFETY: an initialised set; the old one is not wanted.
+    match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
 }
 
 /// The descriptors above 2 that would pass into a program that is started: those without

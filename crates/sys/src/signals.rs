@@ -28,7 +28,7 @@ impl Signal {
     const ALL: [Self; 5] =
         [Self::Interrupt, Self::Terminate, Self::HangUp, Self::User1, Self::User2];
 
-    fn number(self) -> c_int {
+    pub(crate) fn number(self) -> c_int {
         match self {
             Self::Interrupt => libc::SIGINT,
             Self::Terminate => libc::SIGTERM,
@@ -39,6 +39,16 @@ impl Signal {
     }
 }
 
+/// A signal that has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// Which one.
+    pub signal: Signal,
+    /// The kernel sent it, as it does for a key of the terminal (`SI_KERNEL` of `sigaction(2)`):
+    /// the other processes of the terminal's foreground group have it, too.
+    pub by_kernel: bool,
+}
+
 /// Signals that are held back from their default action and read here instead.
 #[derive(Debug)]
 pub struct Signals(OwnedFd);
@@ -47,8 +57,8 @@ impl Signals {
     /// Begins to hold back the signals of [`Signal`], but for SIGHUP where it is ignored
     /// (`nohup`).
     ///
-    /// Call it before any thread exists: threads inherit it. Children started with
-    /// `std::process::Command` do not.
+    /// Call it before any thread exists: threads inherit it. So do children, unless they are
+    /// started by [`crate::process::spawn_unmasked`].
     ///
     /// # Errors
     /// When the process has no descriptors left.
@@ -80,13 +90,22 @@ impl Signals {
     /// The next signal that has arrived, if one has.
     #[must_use]
     pub fn next(&self) -> Option<Signal> {
+        self.arrived().map(|arrival| arrival.signal)
+    }
+
+    /// The same with its sender.
+    #[must_use]
+    pub fn arrived(&self) -> Option<Arrival> {
         let mut record = [0_u8; mem::size_of::<libc::signalfd_siginfo>()];
         let read = rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut record));
         if read.ok()? != record.len() {
             return None;
         }
-        let number = u32::from_ne_bytes([record[0], record[1], record[2], record[3]]);
-        Signal::ALL.into_iter().find(|signal| u32::try_from(signal.number()) == Ok(number))
+        // ssi_signo, ssi_errno and ssi_code (signalfd(2)).
+        let number = c_int::from_ne_bytes([record[0], record[1], record[2], record[3]]);
+        let code = c_int::from_ne_bytes([record[8], record[9], record[10], record[11]]);
+        let signal = Signal::ALL.into_iter().find(|signal| signal.number() == number)?;
+        Some(Arrival { signal, by_kernel: code == libc::SI_KERNEL })
     }
 }
 

@@ -6,10 +6,10 @@ mod child;
 
 use std::{
     fs::File,
-    io::Write,
+    io::{Read, Write},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd, RawFd},
-        unix::process::CommandExt,
+        unix::process::{CommandExt, ExitStatusExt},
     },
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -25,8 +25,9 @@ use whaletap_sys::{
     netns::{self, Netns},
     process::{
         PidFd, cgroup_contains, close_other_descriptors, inheritable_descriptors,
-        parent_death_signal,
+        parent_death_signal, spawn_unmasked,
     },
+    signals::{Arrival, Signal, Signals},
 };
 
 const LIMIT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
@@ -224,4 +225,40 @@ fn inherited_descriptors_are_closed_and_ones_own_are_not() {
         drop((writer, leaked));
         assert!(becomes_readable(&reader) && becomes_readable(&other));
     });
+}
+
+/// What is held back, as /proc tells it in hexadecimal.
+fn held_back(command: &mut Command) -> u64 {
+    let mut child = spawn_unmasked(command.stdout(Stdio::piped())).unwrap();
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(child.wait().unwrap().success());
+    let mask = text.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap()
+}
+
+#[test]
+fn a_command_has_no_signal_held_back() {
+    alone("a_command_has_no_signal_held_back", || {
+        let signals = Signals::take().unwrap();
+        let mut status = Command::new("cat");
+        assert_eq!(held_back(status.arg("/proc/self/status")), 0);
+        let this = PidFd::open(std::process::id()).unwrap();
+        for signal in [Signal::Terminate, Signal::User2] {
+            this.send(signal).unwrap();
+            // From a process, not from a terminal.
+            assert_eq!(signals.arrived(), Some(Arrival { signal, by_kernel: false }));
+        }
+        assert_eq!(signals.next(), None);
+    });
+}
+
+#[test]
+fn a_process_that_is_held_gets_its_signal() {
+    let mut child = Command::new("sleep").arg("20").spawn().unwrap();
+    let held = PidFd::open(child.id()).unwrap();
+    held.send(Signal::Terminate).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+    let error = held.send(Signal::Terminate).unwrap_err();
+    assert_eq!(error.io().and_then(std::io::Error::raw_os_error), Some(libc::ESRCH), "{error}");
 }

@@ -17,12 +17,14 @@
 //!
 //! Sources: `capabilities(7)`, `credentials(7)`, `prctl(2)`, `proc_pid_status(5)`.
 
+mod account;
 mod capability;
 mod descriptor_limit;
 mod give_up;
 mod sudo_user;
 mod thread_rights;
 
+pub use account::Account;
 pub use capability::{Capability, CapabilitySet};
 pub use descriptor_limit::raise_descriptor_limit;
 pub use give_up::{
