@@ -11,6 +11,7 @@
 //! to an [`Observer`]. [`inventory`] lists what could be captured, and [`exec`] runs a program
 //! inside a target's namespace.
 
+mod command_end;
 mod error;
 pub mod exec;
 pub mod inventory;
@@ -23,6 +24,7 @@ mod rights;
 mod runner;
 mod supervisor;
 
+pub use command_end::CommandEnd;
 pub use error::Error;
 pub use observer::{Notice, Observer};
 pub use outcome::{Failed, Outcome};

@@ -1,6 +1,6 @@
 use capture::{Ending, Snapshot};
 
-use crate::Error;
+use crate::{CommandEnd, Error};
 
 /// A target that could not be captured.
 #[derive(Debug)]
@@ -22,4 +22,6 @@ pub struct Outcome {
     pub failed: Vec<Failed>,
     /// It ended because every target had ended.
     pub all_targets_ended: bool,
+    /// What became of the command of `--run`; `None` where there was none.
+    pub command: Option<CommandEnd>,
 }

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use capture::{Autostop, Format, KeepFree, Rotation};
 use docker::Endpoint;
@@ -45,6 +45,13 @@ pub struct Request {
     pub endpoint: Endpoint,
     /// What to capture.
     pub selection: Selection,
+    /// Take what comes to match later, too, and wait for it when nothing is left.
+    pub follow: bool,
+    /// Begin although selectors match nothing yet; only with `follow`.
+    pub wait: bool,
+    /// A command that is run while the capture lasts, which ends with it (`--run`); only with
+    /// `wait`.
+    pub run: Option<Vec<OsString>>,
     /// Interfaces inside the targets; all when empty.
     pub interfaces: Vec<String>,
     /// pcap-filter(7) expression; empty for everything.

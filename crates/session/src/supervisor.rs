@@ -33,7 +33,7 @@ use crate::{
     naming::{identity, joined, place},
     resolve::{self, OpenerDial, Resolved},
     rights,
-    runner::Runner,
+    runner::{News, Runner},
 };
 
 /// Between two looks at namespaces that are known by path only.
@@ -462,8 +462,8 @@ impl<'a> Supervisor<'a> {
                 file_done(&path, rotated, &stage, observer);
             }
         }
-        if let (Some(runner), Some(_)) = (&stage.runner, &stage.post_rotate) {
-            for (command, what) in runner.last_complaints() {
+        for news in stage.runner.iter().flat_map(Runner::last_news) {
+            if let News::Complaint { command, what } = news {
                 observer.notice(Notice::Command { command: &command, what: &what });
             }
         }
@@ -472,6 +472,7 @@ impl<'a> Supervisor<'a> {
             ending: report.ending,
             failed,
             all_targets_ended: all_ended,
+            command: None,
         })
     }
 
@@ -492,11 +493,12 @@ impl<'a> Supervisor<'a> {
             }
             KEY_RUNNER => {
                 if let Some(runner) = &self.stage.runner {
-                    match runner.complaint() {
-                        Some((command, what)) => {
+                    match runner.news() {
+                        Some(News::Complaint { command, what }) => {
                             self.observer
                                 .notice(Notice::Command { command: &command, what: &what });
                         }
+                        Some(_) => {}
                         None => {
                             self.poller.remove(runner.channel())?;
                             self.stage.runner = None;

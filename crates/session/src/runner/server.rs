@@ -1,0 +1,225 @@
+use std::{
+    ffi::OsString,
+    os::{
+        fd::OwnedFd,
+        unix::process::{CommandExt, ExitStatusExt},
+    },
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use sys::{
+    channel::Channel,
+    companion,
+    poll::{Poller, Trigger, is_unread},
+    privileges::{self, Account},
+    process::{self, PidFd, spawn_unmasked},
+    signals::Signals,
+};
+
+use super::{
+    News,
+    message::{self, MAX_COMMAND, Order},
+};
+use crate::CommandEnd;
+
+/// How often ended commands of the background are collected.
+const REAP: Duration = Duration::from_millis(100);
+
+const KEY_CHANNEL: u64 = 0;
+const KEY_ENDED: u64 = 1;
+
+/// The runner's main: runs commands until the client closes its end.
+///
+/// # Errors
+/// When the process was not started as a runner, or cannot become the user.
+pub fn serve() -> Result<(), sys::Error> {
+    let channel = companion::inherited()?;
+    // Where it shares the caller's terminal a ^C is for the command; our end comes with the
+    // channel's.
+    let _held_back = Signals::take()?;
+    let first = channel.receive()?;
+    let user = message::parse_user(&first.bytes);
+    let Some(user) = user else {
+        return Err(sys::Error::Malformed { what: "a user that does not read" });
+    };
+    let mut account = None;
+    if let Some(user) = user {
+        privileges::become_user(user.uid, user.gid, &user.groups)?;
+        privileges::drop_all_capabilities()?;
+        account = Account::of(user.uid);
+    }
+    process::die_with_parent()?;
+    run_commands(&channel, account.as_ref())
+}
+
+/// Runs commands until the client closes its end. Those in the foreground get the environment of
+/// `account`: sudo has given us another user's.
+pub(super) fn run_commands(channel: &Channel, account: Option<&Account>) -> Result<(), sys::Error> {
+    let mut poller = Poller::new()?;
+    poller.add(channel, KEY_CHANNEL, Trigger::Level)?;
+    let mut jobs: Vec<Job> = Vec::new();
+    let mut words = Vec::new();
+    loop {
+        let looks = jobs.iter().any(|job| job.pidfd.is_none());
+        let keys = poller.wait(looks.then_some(REAP))?;
+        jobs.retain_mut(|job| !job.has_ended(channel));
+        if !keys.contains(&KEY_CHANNEL) {
+            continue;
+        }
+        let message = match channel.receive() {
+            Ok(message) => message,
+            Err(sys::Error::PeerGone) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let Some((order, text)) = Order::parse(&message.bytes) else {
+            return Err(sys::Error::Malformed { what: "an order that does not read" });
+        };
+        if order == Order::Signal {
+            let foreground = jobs.iter().find(|job| job.order == Order::Foreground);
+            if let (Some(signal), Some(Job { pidfd: Some(pidfd), .. })) =
+                (message::parse_signal(text), foreground)
+            {
+                // It has just ended, or is another user's by now: either is its own affair.
+                let _ = pidfd.send(signal);
+            }
+            continue;
+        }
+        words.extend_from_slice(text);
+        if words.len() > MAX_COMMAND {
+            return Err(sys::Error::Malformed { what: "a command above the bound" });
+        }
+        if order == Order::Words {
+            continue;
+        }
+        let Some(words) = message::split(&std::mem::take(&mut words)) else {
+            return Err(sys::Error::Malformed { what: "a command that does not read" });
+        };
+        let job = Job::start(order, &words, message.descriptors, account);
+        match job {
+            Ok(job) => {
+                if let Some(pidfd) = &job.pidfd {
+                    poller.add(pidfd, KEY_ENDED, Trigger::Level)?;
+                }
+                if order == Order::Foreground {
+                    tell(channel, &News::Started { pid: job.child.id() });
+                }
+                jobs.push(job);
+            }
+            Err(source) if order == Order::Foreground => {
+                tell(channel, &News::Ended(CommandEnd::NotStarted { source }));
+            }
+            Err(error) => {
+                tell(channel, &complaint(&name(&words), &error.to_string()));
+                if order == Order::Reading {
+                    tell(channel, &News::PrintingEnded);
+                }
+            }
+        }
+    }
+}
+
+/// A command that runs.
+#[derive(Debug)]
+struct Job {
+    order: Order,
+    name: String,
+    child: Child,
+    /// Tells of its end at once, where somebody waits for that.
+    pidfd: Option<PidFd>,
+    /// Where a printing program writes to.
+    stdout: Option<OwnedFd>,
+}
+
+impl Job {
+    fn start(
+        order: Order,
+        words: &[OsString],
+        descriptors: Vec<OwnedFd>,
+        account: Option<&Account>,
+    ) -> std::io::Result<Self> {
+        let without = || std::io::Error::other("it came without its streams");
+        let mut descriptors = descriptors.into_iter();
+        let mut stream = || descriptors.next().ok_or_else(without);
+        let mut command;
+        let mut kept = None;
+        match order {
+            Order::Foreground => {
+                command = Command::new(&words[0]);
+                command.args(&words[1..]).stdin(stream()?).stdout(stream()?).stderr(stream()?);
+                if let Some(account) = account {
+                    command.env("HOME", &account.home);
+                    command.env("USER", &account.name).env("LOGNAME", &account.name);
+                }
+            }
+            Order::Reading => {
+                command = Command::new(&words[0]);
+                let (stdin, stdout) = (stream()?, stream()?);
+                kept = Some(stdout.try_clone()?);
+                command.args(&words[1..]).stdin(stdin).stdout(stdout);
+            }
+            _ => {
+                command = Command::new("nice");
+                command.args(["-n", "19"]).args(words).stdin(Stdio::null());
+                // Where we have the caller's terminal, its keys are not for this one.
+                command.process_group(0);
+            }
+        }
+        let child = spawn_unmasked(&mut command)?;
+        let watched = order != Order::Background;
+        // Its number is its own until it is collected. Without one it is looked at now and then.
+        let pidfd = watched.then(|| PidFd::open(child.id()).ok()).flatten();
+        Ok(Self { order, name: name(words), child, pidfd, stdout: kept })
+    }
+
+    /// Whether it has ended, which is told then.
+    fn has_ended(&mut self, channel: &Channel) -> bool {
+        let ended = match self.child.try_wait() {
+            Ok(None) => return false,
+            Ok(Some(status)) => Ok(status),
+            Err(error) => Err(error),
+        };
+        if self.order == Order::Foreground {
+            tell(channel, &News::Ended(ended.map_or(CommandEnd::Unknown, command_end)));
+            return true;
+        }
+        let what = match ended {
+            Ok(status) if status.success() => None,
+            // Who looked at it has seen enough, as with `| head`.
+            Ok(_) if self.stdout.as_ref().is_some_and(|out| is_unread(out).unwrap_or(false)) => {
+                None
+            }
+            Ok(status) => Some(status.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(what) = what {
+            tell(channel, &complaint(&self.name, &what));
+        }
+        if self.order == Order::Reading {
+            tell(channel, &News::PrintingEnded);
+        }
+        true
+    }
+}
+
+fn command_end(status: ExitStatus) -> CommandEnd {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => CommandEnd::Exited { code },
+        (None, Some(signal)) => CommandEnd::Killed { signal },
+        (None, None) => CommandEnd::Unknown,
+    }
+}
+
+fn complaint(command: &str, what: &str) -> News {
+    News::Complaint { command: command.to_owned(), what: what.to_owned() }
+}
+
+fn name(words: &[OsString]) -> String {
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    words.join(" ")
+}
+
+fn tell(channel: &Channel, news: &News) {
+    // Who has gone away does not care.
+    let _ = channel.send(&news.to_bytes(), &[]);
+}
