@@ -26,9 +26,11 @@ pub(crate) enum Exit {
     EngineUnreachable = 6,
     /// The capture expression does not compile.
     Expression = 7,
-    /// `exec`: the program is there, and cannot be run.
+    /// `--run`: whaletap itself failed, with whatever code that would have had without.
+    OwnFailure = 125,
+    /// `exec`, `--run`: the program is there, and cannot be run.
     CannotRun = 126,
-    /// `exec`: the program is not there.
+    /// `exec`, `--run`: the program is not there.
     NotFound = 127,
     /// A second signal.
     Interrupted = 130,
@@ -36,7 +38,7 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// All of them, with the words of the help.
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::Success, "finished, or stopped by you, by a limit, or by a closed pipe"),
         (Self::Failure, "failure, or a bug"),
         (Self::Usage, "the command line makes no sense"),
@@ -45,8 +47,9 @@ impl Exit {
         (Self::Partial, "some targets failed, or packets were lost and --fail-on-drop"),
         (Self::EngineUnreachable, "the engine cannot be reached"),
         (Self::Expression, "the expression does not compile"),
-        (Self::CannotRun, "exec: the program cannot be run"),
-        (Self::NotFound, "exec: there is no such program"),
+        (Self::OwnFailure, "--run: whaletap itself failed; otherwise the code is the command's"),
+        (Self::CannotRun, "exec, --run: the program cannot be run"),
+        (Self::NotFound, "exec, --run: there is no such program"),
         (Self::Interrupted, "ended at once by a second signal"),
     ];
 
@@ -296,7 +299,10 @@ impl From<&session::Error> for Failure {
                     "the program has to be on this host: what is in the container is not looked at",
                 )
             }
-            E::Exec { .. } => Self::new(Exit::CannotRun, what),
+            E::Command { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Self::new(Exit::NotFound, what)
+            }
+            E::Exec { .. } | E::Command { .. } => Self::new(Exit::CannotRun, what),
             E::SeveralTargets { .. } => {
                 Self::new(Exit::NoSuchTarget, what).with_hint("name one of them")
             }

@@ -18,7 +18,7 @@ mod quantity;
 mod show;
 mod terminal;
 
-use std::{env, fmt::Display, io::Write, process::ExitCode};
+use std::{env, ffi::OsString, fmt::Display, io::Write, process::ExitCode};
 
 use clap::{Parser, error::ErrorKind};
 
@@ -70,5 +70,28 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     // The words that were typed are among it.
     let _ = writeln!(anstream::stderr(), "whaletap: {}", safe_lines(text.trim_end()));
-    Exit::Usage.code().into()
+    wrong(env::args_os()).code().into()
+}
+
+/// The exit code of words that do not parse. Where they ask for a command to be run, it must not
+/// be taken for the command's.
+fn wrong(words: impl Iterator<Item = OsString>) -> Exit {
+    let mut options = words.take_while(|word| word != "--");
+    if options.any(|word| word == "--run") { Exit::OwnFailure } else { Exit::Usage }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_words_are_not_taken_for_the_commands_end() {
+        for (words, exit) in [
+            (&["whaletap", "capture", "--nonsense"][..], Exit::Usage),
+            (&["whaletap", "capture", "--run", "--nonsense", "--", "make"], Exit::OwnFailure),
+            (&["whaletap", "capture", "--nonsense", "--", "x", "--run"], Exit::Usage),
+        ] {
+            assert_eq!(wrong(words.iter().map(OsString::from)), exit, "{words:?}");
+        }
+    }
 }

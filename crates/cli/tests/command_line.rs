@@ -67,6 +67,8 @@ fn what_makes_no_sense_is_a_usage_error() {
         (&["ls", "--filter", "colour=red"], "unknown filter"),
         (&["ls", "-q", "--interfaces"], "cannot be used with"),
         (&["exec", "web"], "COMMAND"),
+        (&["capture", "web", "--wait", "--no-follow"], "cannot be used with"),
+        (&["capture", "host", "--capture-filter", "tcp", "--", "udp"], "another expression"),
         (&["--context", "a", "-H", "unix:///b", "ls"], "conflicting options"),
         (&["-H", "npipe:////./pipe/x", "ls"], "npipe"),
     ] {
@@ -74,6 +76,29 @@ fn what_makes_no_sense_is_a_usage_error() {
         assert!(text.starts_with("whaletap: "), "{words:?}: {text}");
         assert!(text.contains(part), "{words:?}: {text}");
     }
+}
+
+/// With `--run` the exit code is the command's: what is wrong with us has one that few have.
+#[test]
+fn with_run_everything_of_ours_is_125() {
+    for (words, part) in [
+        (&["capture", "host", "--run"][..], "no command stands behind --"),
+        (&["capture", "host", "--run", "--nonsense", "--", "true"], "--nonsense"),
+        (&["capture", "--run", "--", "true"], "nothing is selected"),
+        (&["capture", "host", "--run", "--no-follow", "--", "true"], "cannot be used with"),
+        (
+            &["capture", "host", "--run", "-w", "-", "--", "true"],
+            "standard output is the command's",
+        ),
+        (
+            &["capture", "host", "--run", "--print", "--", "true"],
+            "standard output is the command's",
+        ),
+    ] {
+        let text = stderr(words, 125);
+        assert!(text.starts_with("whaletap: ") && text.contains(part), "{words:?}: {text}");
+    }
+    assert!(stdout(&["capture", "--help"]).contains("125"));
 }
 
 #[test]

@@ -4,19 +4,32 @@ use std::{
     process::ExitCode,
 };
 
-use session::{Ending, Outcome, Output};
+use session::{CommandEnd, Ending, Outcome, Output};
 
 use super::face::Face;
 use crate::{
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, chain},
     flags::{CaptureFlags, GlobalFlags},
     high::{Surroundings, capture},
     show::{self, TargetCounts},
     terminal::safe,
 };
 
+/// What a shell adds to the number of the signal that ended a command.
+const SIGNALLED: i32 = 128;
+
 /// `whaletap capture`.
 pub(super) fn run(
+    flags: CaptureFlags,
+    global: &GlobalFlags,
+    surroundings: &Surroundings,
+) -> Result<ExitCode, Failure> {
+    let runs = flags.run;
+    let ended = run_to_its_end(flags, global, surroundings);
+    if runs { ended.map_err(beside_command) } else { ended }
+}
+
+fn run_to_its_end(
     flags: CaptureFlags,
     global: &GlobalFlags,
     surroundings: &Surroundings,
@@ -27,12 +40,14 @@ pub(super) fn run(
         Output::Stdout => "standard output".to_owned(),
     };
     let words = asked.request.selection.selectors.iter().map(ToString::to_string).collect();
-    let live = !asked.quiet && std::io::stderr().is_terminal();
+    let command = asked.request.run.as_ref().map(|words| words[0].to_string_lossy().into_owned());
+    // A line that is drawn again and again would be drawn over what the command writes.
+    let live = !asked.quiet && command.is_none() && std::io::stderr().is_terminal();
     let mut face = Face::new(anstream::stderr(), asked.level, asked.quiet, live, into);
     if let Some(name) = &asked.print_names {
         face.print_names(names_writer(name)?);
     }
-    let outcome = session::capture(asked.request, &mut face).map_err(|error| {
+    let mut outcome = session::capture(asked.request, &mut face).map_err(|error| {
         face.finish();
         behind_dashes(face.untold(error.into()), words)
     })?;
@@ -40,9 +55,56 @@ pub(super) fn run(
     let summary = summary(&outcome, asked.quiet);
     // Nobody is left to be told when this fails.
     let _ = face.out().write_all(summary.as_bytes());
-    match failure(outcome, asked.fail_on_drop) {
-        Ok(exit) => Ok(exit.code().into()),
-        Err(failure) => Err(failure),
+    let end = outcome.command.take();
+    let judged = failure(outcome, asked.fail_on_drop);
+    match command {
+        Some(command) => with_command(&command, end, judged),
+        None => Ok(judged?.code().into()),
+    }
+}
+
+/// The exit code where a command was run: its own, unless something was wrong with the capture.
+fn with_command(
+    command: &str,
+    end: Option<CommandEnd>,
+    judged: Result<Exit, Failure>,
+) -> Result<ExitCode, Failure> {
+    let (code, how) = match end {
+        Some(CommandEnd::NotStarted { source }) => {
+            let exit = match source.kind() {
+                std::io::ErrorKind::NotFound => Exit::NotFound,
+                _ => Exit::CannotRun,
+            };
+            return Err(Failure::new(exit, format!("cannot run {command}: {}", chain(&source))));
+        }
+        Some(CommandEnd::Exited { code }) => (code, format!("ended with exit code {code}")),
+        Some(CommandEnd::Killed { signal }) => {
+            (SIGNALLED + signal, format!("was ended by signal {signal}"))
+        }
+        Some(CommandEnd::Unknown) | None => {
+            let what = format!("{command}: the process that ran it has ended before it");
+            return Err(Failure::new(Exit::OwnFailure, what));
+        }
+    };
+    let mut failure = match judged {
+        Ok(Exit::Success) => {
+            return Ok(u8::try_from(code).unwrap_or(Exit::OwnFailure.code()).into());
+        }
+        Ok(_) => Failure::new(
+            Exit::OwnFailure,
+            "the capture is not whole: some targets failed, or packets were lost",
+        ),
+        Err(failure) => failure,
+    };
+    failure.lines.push(format!("{command} {how}"));
+    Err(failure)
+}
+
+/// A failure of ours where the exit code is the command's otherwise.
+fn beside_command(failure: Failure) -> Failure {
+    match failure.exit {
+        Exit::NotFound | Exit::CannotRun => failure,
+        _ => Failure { exit: Exit::OwnFailure, ..failure },
     }
 }
 
@@ -154,7 +216,8 @@ mod tests {
 
     fn outcome(ending: Ending) -> Outcome {
         let snapshot = Snapshot { file: Some("a.pcapng".into()), files: 1, ..Snapshot::default() };
-        Outcome { snapshot, ending, failed: Vec::new(), all_targets_ended: false }
+        let failed = Vec::new();
+        Outcome { snapshot, ending, failed, all_targets_ended: false, command: None }
     }
 
     #[test]
@@ -187,6 +250,40 @@ mod tests {
         let broken = Ending::Failed(CaptureError::Panicked { thread: "reader" });
         let told = failure(outcome(broken), false).unwrap_err();
         assert!(told.hint.is_some_and(|hint| hint.contains("bug")));
+    }
+
+    #[test]
+    fn the_exit_code_is_the_commands_unless_the_capture_failed() {
+        let code = |end, judged| match with_command("make", Some(end), judged) {
+            Ok(code) => (format!("{code:?}"), Vec::new()),
+            Err(failure) => {
+                let failure = beside_command(failure);
+                (format!("{:?}", ExitCode::from(failure.exit.code())), failure.lines)
+            }
+        };
+        let is = |code: u8| format!("{:?}", ExitCode::from(code));
+        let exited = |code| CommandEnd::Exited { code };
+        let missing = |kind: std::io::ErrorKind| CommandEnd::NotStarted { source: kind.into() };
+        for (end, expected) in [
+            (exited(0), 0),
+            (exited(3), 3),
+            (exited(255), 255),
+            (CommandEnd::Killed { signal: 9 }, 137),
+            (CommandEnd::Killed { signal: 15 }, 143),
+            (missing(std::io::ErrorKind::NotFound), 127),
+            (missing(std::io::ErrorKind::PermissionDenied), 126),
+            (missing(std::io::ErrorKind::ArgumentListTooLong), 126),
+            (CommandEnd::Unknown, 125),
+        ] {
+            assert_eq!(code(end, Ok(Exit::Success)).0, is(expected), "{expected}");
+        }
+        let (partial, lines) = code(exited(0), Ok(Exit::Partial));
+        assert_eq!((partial, lines.len()), (is(125), 2), "{lines:?}");
+        let full = || Err(Failure::new(Exit::Failure, "the disk is full"));
+        let (failed, lines) = code(exited(3), full());
+        assert_eq!(failed, is(125));
+        assert_eq!(lines, ["the disk is full", "make ended with exit code 3"]);
+        assert_eq!(code(missing(std::io::ErrorKind::NotFound), full()).0, is(127));
     }
 
     #[test]

@@ -11,7 +11,7 @@ fn told(failure: &Failure) -> String {
 #[test]
 fn codes_are_the_documented_ones() {
     let codes: Vec<u8> = Exit::ALL.iter().map(|(exit, _)| exit.code()).collect();
-    assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 126, 127, 130]);
+    assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 125, 126, 127, 130]);
     assert!(table().contains("\n  3    no such target"), "{}", table());
 }
 
@@ -122,6 +122,9 @@ fn a_program_that_cannot_be_started_is_told_as_shells_do() {
     };
     assert_eq!(failed(io::ErrorKind::NotFound), Exit::NotFound);
     assert_eq!(failed(io::ErrorKind::PermissionDenied), Exit::CannotRun);
+    let source = io::ErrorKind::ArgumentListTooLong.into();
+    let too_long = session::Error::Command { command: "make".into(), source };
+    assert_eq!(Failure::from(too_long).exit, Exit::CannotRun);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
 use clap::{ArgAction, Args, ValueEnum};
 use model::Selector;
@@ -13,17 +13,19 @@ use crate::quantity::{
 /// `whaletap capture`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    override_usage = "whaletap capture [OPTIONS] SELECTOR... [-- EXPRESSION]",
+    override_usage = "whaletap capture [OPTIONS] SELECTOR... [-- EXPRESSION]\n       \
+                      whaletap capture [OPTIONS] SELECTOR... --run -- COMMAND [ARGUMENT]...",
     after_help = EXAMPLES,
-    after_long_help = format!("{EXAMPLES}\n\n{SELECTORS}\n\n{SIGNALS}"),
+    after_long_help = format!("{EXAMPLES}\n\n{SELECTORS}\n\n{SIGNALS}\n\n{RUN}"),
 )]
 pub(crate) struct CaptureFlags {
     /// What to capture: `whaletap ls` lists what there is
     #[arg(value_name = "SELECTOR")]
     pub(crate) selectors: Vec<Selector>,
-    /// Only packets that pass this pcap-filter(7) expression, such as tcp port 80
-    #[arg(value_name = "EXPRESSION", last = true, conflicts_with = "capture_filter")]
-    pub(crate) expression: Vec<String>,
+    /// Only packets that pass this pcap-filter(7) expression, such as tcp port 80; with --run, the
+    /// command
+    #[arg(value_name = "EXPRESSION", last = true)]
+    pub(crate) behind_dashes: Vec<OsString>,
 
     /// But not these; repeatable
     #[arg(long, value_name = "SELECTOR", help_heading = WHOM)]
@@ -34,8 +36,15 @@ pub(crate) struct CaptureFlags {
     /// Only this interface of each target; repeatable [default: all]
     #[arg(short = 'i', long = "interface", value_name = "NAME", help_heading = WHOM)]
     pub(crate) interfaces: Vec<String>,
+    /// Only what runs at the start: nothing that comes later [default: what comes and matches is
+    /// captured, too]
+    #[arg(long, help_heading = WHOM)]
+    pub(crate) no_follow: bool,
+    /// Begin although nothing matches yet
+    #[arg(long, conflicts_with = "no_follow", help_heading = WHOM)]
+    pub(crate) wait: bool,
 
-    /// The expression as one word, instead of behind --
+    /// The expression as one word, instead of behind --, where --run has its command
     #[arg(long, value_name = "EXPRESSION", help_heading = WHAT)]
     pub(crate) capture_filter: Option<String>,
     /// Direction, as the interface sees it
@@ -113,6 +122,9 @@ pub(crate) struct CaptureFlags {
     #[arg(long, value_name = "ROOM", value_parser = keep_free, default_value = "5%",
           help_heading = END)]
     pub(crate) keep_free: KeepFree,
+    /// Run the command behind --, capture until it ends, and exit with its code; implies --wait
+    #[arg(long, conflicts_with = "no_follow", help_heading = END)]
+    pub(crate) run: bool,
     /// Exit with 5 when packets were lost
     #[arg(long, help_heading = END)]
     pub(crate) fail_on_drop: bool,
@@ -162,13 +174,21 @@ Examples:
   whaletap capture web -C 100 -W 10 -w web.pcapng
   whaletap capture web -b duration:3600 -b files:24
   whaletap capture web -w - | tshark -r - -Y dns
-  whaletap capture network:backend --print -- port 53";
+  whaletap capture network:backend --print -- port 53
+  whaletap capture compose:shop --split --run -- docker compose up --abort-on-container-exit";
 
 const SIGNALS: &str = "\
 Signals:
   INT, TERM, HUP  end in good order; a second one ends at once, with exit code 130
   USR1            print the counts and go on
   USR2            write everything out and go on";
+
+const RUN: &str = "\
+--run:
+  The command is started when the capture has begun, with your streams, environment and user. The
+  exit code is the command's, 128 + N when signal N ended it, 127 when it is not there, 126 when it
+  cannot be run, and 125 when whaletap itself failed. A capture that ends early leaves the command
+  running and waits for it. TERM and HUP are handed on to it; ^C reaches it by itself.";
 
 /// `-Q`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
 use model::{Direction, Selector, Snaplen};
 use session::{Autostop, Format, Output, Request, RingBuffer, Rotation, Sandbox, Selection};
@@ -50,19 +50,22 @@ pub(crate) fn capture(
     if output == Output::Stdout {
         refuse_for_stdout(&flags, &rotation)?;
     }
+    if flags.run {
+        refuse_for_run(&flags, &output)?;
+    }
+    let (expression, run) = behind_dashes(&flags)?;
     let format = flags.format.map_or_else(|| format_of(&output), Format::from);
     let level = match (flags.quiet, flags.verbose) {
         (true, _) => global.log_level.max(Level::Warn),
         (false, 0) => global.log_level,
         (false, _) => Level::Debug,
     };
-    let expression = match &flags.capture_filter {
-        Some(expression) => expression.clone(),
-        None => flags.expression.join(" "),
-    };
     let request = Request {
         endpoint: endpoint(global, &selection.selectors, surroundings)?,
         selection,
+        follow: !flags.no_follow,
+        wait: flags.wait || flags.run,
+        run,
         interfaces: interfaces(&flags.interfaces)?,
         expression,
         direction: match flags.direction {
@@ -164,6 +167,49 @@ fn refuse_for_stdout(flags: &CaptureFlags, rotation: &Rotation) -> Result<(), Fa
         format!("-w -: {option} does not go together with standard output"),
         "name a file with -w",
     ))
+}
+
+/// What writes to standard output does not go together with a command that does.
+fn refuse_for_run(flags: &CaptureFlags, output: &Output) -> Result<(), Failure> {
+    let names = |criterion: &RingCriterion| matches!(criterion, RingCriterion::PrintName(name) if name == "-" || name == "stdout");
+    let option = if *output == Output::Stdout {
+        "-w -"
+    } else if flags.print.is_some() {
+        "--print"
+    } else if flags.ring_buffer.iter().any(names) {
+        "-b printname:stdout"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(
+        format!("--run: standard output is the command's, which leaves none to {option}"),
+        "write a file, and look at it afterwards; tail -c +1 -f FILE | tcpdump -r - looks at it \
+         meanwhile",
+    ))
+}
+
+/// The expression, and the command of `--run`.
+fn behind_dashes(flags: &CaptureFlags) -> Result<(String, Option<Vec<OsString>>), Failure> {
+    let words = &flags.behind_dashes;
+    match (&flags.capture_filter, flags.run) {
+        (_, true) if words.is_empty() => Err(Failure::usage(
+            "--run: no command stands behind --",
+            "as in `whaletap capture '*' --run -- make test`",
+        )),
+        (filter, true) => Ok((filter.clone().unwrap_or_default(), Some(words.clone()))),
+        (Some(_), false) if !words.is_empty() => Err(Failure::usage(
+            "--capture-filter: another expression stands behind --",
+            "give one of them; a command stands behind -- with --run only",
+        )),
+        (Some(filter), false) => Ok((filter.clone(), None)),
+        (None, false) => {
+            let texts: Option<Vec<&str>> = words.iter().map(|word| word.to_str()).collect();
+            let texts = texts.ok_or_else(|| {
+                Failure::usage("the expression is not UTF-8", "pcap-filter(7) has the language")
+            })?;
+            Ok((texts.join(" "), None))
+        }
+    }
 }
 
 fn rotation(flags: &CaptureFlags) -> Result<Rotation, Failure> {

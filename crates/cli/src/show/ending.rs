@@ -1,4 +1,4 @@
-use session::{Ending, Limit, Outcome};
+use session::{CommandEnd, Ending, Limit, Outcome};
 
 use super::{bytes, count_of};
 
@@ -8,6 +8,7 @@ pub(crate) fn ending(outcome: &Outcome) -> String {
         return "ended: all targets have ended".to_owned();
     }
     let why = match &outcome.ending {
+        Ending::Stopped if outcome.command.is_some() => command(outcome.command.as_ref()),
         Ending::Stopped => "stopped".to_owned(),
         Ending::Limit(Limit::Packets(number)) => {
             format!("the limit of {} was reached", count_of(*number, "packet"))
@@ -31,6 +32,17 @@ pub(crate) fn ending(outcome: &Outcome) -> String {
     format!("ended: {why}")
 }
 
+fn command(end: Option<&CommandEnd>) -> String {
+    match end {
+        Some(CommandEnd::Exited { code }) => {
+            format!("the command has ended with exit code {code}")
+        }
+        Some(CommandEnd::Killed { signal }) => format!("signal {signal} ended the command"),
+        Some(CommandEnd::NotStarted { .. }) => "the command could not be run".to_owned(),
+        Some(CommandEnd::Unknown) | None => "the command is out of sight".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use session::Snapshot;
@@ -39,7 +51,8 @@ mod tests {
 
     fn outcome(ending: Ending) -> Outcome {
         let snapshot = Snapshot::default();
-        Outcome { snapshot, ending, failed: Vec::new(), all_targets_ended: false }
+        let failed = Vec::new();
+        Outcome { snapshot, ending, failed, all_targets_ended: false, command: None }
     }
 
     #[test]
@@ -53,6 +66,13 @@ mod tests {
             (Ending::PipeClosed, "ended: nobody reads the output any more"),
         ] {
             assert_eq!(ending(&outcome(end)), text);
+        }
+        for (end, text) in [
+            (CommandEnd::Exited { code: 3 }, "ended: the command has ended with exit code 3"),
+            (CommandEnd::Killed { signal: 9 }, "ended: signal 9 ended the command"),
+        ] {
+            let ran = Outcome { command: Some(end), ..outcome(Ending::Stopped) };
+            assert_eq!(ending(&ran), text);
         }
         let gone = Outcome { all_targets_ended: true, ..outcome(Ending::Stopped) };
         assert_eq!(ending(&gone), "ended: all targets have ended");

@@ -15,7 +15,7 @@ const OUTLIVES: Duration = Duration::from_secs(1);
 ///
 /// The kernel frees namespaces one after the other, and on a busy machine there is a queue. So one
 /// that nobody holds is put behind the container's: when that one is free, the other has to be.
-struct Canary {
+pub(crate) struct Canary {
     net: Net,
     ours: Namespace,
     control: Namespace,
@@ -24,7 +24,7 @@ struct Canary {
 }
 
 impl Canary {
-    fn in_namespace_of(container: &Container) -> Self {
+    pub(crate) fn in_namespace_of(container: &Container) -> Self {
         let mut net = Net::new();
         let (ours, control) = (net.namespace().unwrap(), net.namespace().unwrap());
         let pid = container.pid().unwrap();
@@ -45,7 +45,7 @@ impl Canary {
     }
 
     #[track_caller]
-    fn assert_freed(mut self) {
+    pub(crate) fn assert_freed(mut self) {
         until("Docker lets go", LIMIT, || self.docker_has_let_go());
         assert!(self.has("control"));
         self.net.remove(&self.control).unwrap();
@@ -85,7 +85,8 @@ fn when_all_are_gone_it_ends_by_itself() {
     let side = engine.run(idle("side").sharing(&web)).unwrap();
     let db = engine.run(idle("db")).unwrap();
     let canary = Canary::in_namespace_of(&web);
-    let mut tap = Tap::start(&[web.name(), side.name(), db.name(), "--", "udp", "port", "9"]);
+    let mut tap =
+        Tap::start(&["--no-follow", web.name(), side.name(), db.name(), "--", "udp", "port", "9"]);
     send(&db, &web, 10, "--run 1");
     // Not the engine's doing: a process of a container is killed by somebody.
     signal(db.pid().unwrap(), "KILL");
@@ -104,11 +105,11 @@ fn when_all_are_gone_it_ends_by_itself() {
 }
 
 #[test]
-fn a_restart_is_an_end() {
+fn a_restart_is_an_end_where_nothing_is_followed() {
     let engine = Engine::shared().unwrap();
     let web = engine.run(idle("web")).unwrap();
     let canary = Canary::in_namespace_of(&web);
-    let tap = Tap::start(&[web.name()]);
+    let tap = Tap::start(&["--no-follow", web.name()]);
     web.order("restart").unwrap();
     let tapped = tap.wait();
     assert_ended(&tapped.finished, 0, &["ended: all targets have ended"]);

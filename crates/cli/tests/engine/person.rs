@@ -16,16 +16,16 @@ use crate::{
 };
 
 /// A user who may run whaletap by sudo, with a home of their own; gone when this is.
-struct Person {
+pub(crate) struct Person {
     name: String,
-    uid: u32,
+    pub(crate) uid: u32,
     drop_in: PathBuf,
     home: TempDir,
     command: PathBuf,
 }
 
 impl Person {
-    fn new(which: &str) -> Self {
+    pub(crate) fn new(which: &str) -> Self {
         let name = format!("wt-{which}-{}", process::id());
         let home = tempfile::tempdir().unwrap();
         let command = home.path().join("whaletap");
@@ -45,7 +45,7 @@ impl Person {
     }
 
     /// A directory of theirs.
-    fn directory(&self, name: &str) -> PathBuf {
+    pub(crate) fn directory(&self, name: &str) -> PathBuf {
         let path = self.home.path().join(name);
         fs::create_dir(&path).unwrap();
         std::os::unix::fs::chown(&path, Some(self.uid), Some(self.uid)).unwrap();
@@ -53,7 +53,7 @@ impl Person {
     }
 
     /// `sudo whaletap WORDS…`, typed by them in a directory.
-    fn sudo(&self, directory: &std::path::Path, words: &[&str]) -> Program {
+    pub(crate) fn sudo(&self, directory: &std::path::Path, words: &[&str]) -> Program {
         Program::new("setpriv")
             .args([format!("--reuid={}", self.uid), format!("--regid={}", self.uid)])
             .args(["--init-groups", "--", "sudo", "-n"])

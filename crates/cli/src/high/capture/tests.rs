@@ -1,3 +1,5 @@
+use std::os::unix::ffi::OsStringExt as _;
+
 use clap::Parser;
 use session::KeepFree;
 
@@ -309,7 +311,41 @@ fn how_much_is_told() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_refused() {
-    refusal(&["web", "--wait"]);
-    refusal(&["web", "--no-follow"]);
+fn what_comes_later_is_followed_unless_it_is_said_otherwise() {
+    let usual = request(&["web"]);
+    assert!(usual.follow && !usual.wait && usual.run.is_none());
+    assert!(!request(&["web", "--no-follow"]).follow);
+    let waiting = request(&["web", "--wait"]);
+    assert!(waiting.follow && waiting.wait);
+    assert!(refusal(&["web", "--wait", "--no-follow"]).contains("cannot be used with"));
+}
+
+#[test]
+fn with_run_a_command_stands_behind_the_dashes() {
+    let run = request(&["web", "--run", "--", "make", "-j2", "--", "test"]);
+    assert_eq!(run.run.unwrap(), ["make", "-j2", "--", "test"]);
+    assert_eq!(run.expression, "");
+    assert!(run.follow && run.wait);
+    let both = request(&["*", "--run", "--capture-filter", "tcp port 80", "--", "true"]);
+    assert_eq!((&*both.expression, both.run.unwrap()), ("tcp port 80", vec!["true".into()]));
+    assert!(request(&["web", "--split", "--run", "--", "true"]).split);
+    let odd = OsString::from_vec(vec![b'a', 0xff]);
+    let words = ["whaletap", "capture", "web", "--run", "--"].map(OsString::from);
+    let words = words.into_iter().chain([odd.clone()]);
+    let Command::Capture(flags) = Whaletap::try_parse_from(words).unwrap().command else {
+        panic!("another command")
+    };
+    assert_eq!(behind_dashes(&flags).unwrap().1.unwrap(), [odd]);
+}
+
+#[test]
+fn what_does_not_go_together_with_run() {
+    assert!(refusal(&["web", "--run"]).contains("no command stands behind --"));
+    assert!(refusal(&["web", "--run", "--"]).contains("no command stands behind --"));
+    assert!(refusal(&["--run", "--", "true"]).contains("nothing is selected"));
+    refusal(&["web", "--run", "--no-follow", "--", "true"]);
+    for option in [&["-w", "-"][..], &["--print"], &["-b", "packets:9", "-b", "printname:stdout"]] {
+        let words = [&["web", "--run"][..], option, &["--", "true"]].concat();
+        assert!(refusal(&words).contains("standard output is the command's"), "{words:?}");
+    }
 }
