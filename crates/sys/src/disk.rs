@@ -2,7 +2,7 @@
 
 use std::{fs::File, os::fd::AsFd, path::Path};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Dir, Mode, OFlags};
 
 use crate::Error;
 
@@ -32,6 +32,27 @@ pub fn create(path: &Path, existing: Existing) -> Result<File, Error> {
     rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
         .map(File::from)
         .map_err(Error::path("create", path))
+}
+
+/// The names of what is in an open directory, at most `limit` of them, in the file system's order.
+/// Names that are not UTF-8 are left out.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn names(directory: impl AsFd, limit: usize) -> Result<Vec<String>, Error> {
+    let entries = Dir::read_from(directory).map_err(Error::call("open(directory)"))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        if names.len() == limit {
+            break;
+        }
+        let entry = entry.map_err(Error::call("getdents"))?;
+        match entry.file_name().to_str() {
+            Ok("." | "..") | Err(_) => {}
+            Ok(name) => names.push(name.to_owned()),
+        }
+    }
+    Ok(names)
 }
 
 /// How much room a file system has, in bytes.
@@ -64,6 +85,20 @@ mod tests {
     use std::{fs, os::unix::fs::symlink};
 
     use super::*;
+
+    #[test]
+    fn a_directorys_names_are_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["one", "two", "three"] {
+            fs::write(directory.path().join(name), "").unwrap();
+        }
+        let open = File::open(directory.path()).unwrap();
+        let mut all = names(&open, 3).unwrap();
+        all.sort_unstable();
+        assert_eq!(all, ["one", "three", "two"]);
+        assert_eq!(names(&open, 2).unwrap().len(), 2, "read again from its beginning");
+        assert_eq!(names(&open, 0).unwrap().len(), 0);
+    }
 
     #[test]
     fn links_are_followed_only_where_they_may_be() {

@@ -8,6 +8,7 @@ pub mod channel;
 pub mod companion;
 pub mod disk;
 mod error;
+pub mod inotify;
 pub mod landlock;
 pub mod machine;
 pub mod mount;

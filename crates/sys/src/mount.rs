@@ -216,6 +216,42 @@ impl Root {
         }
     }
 
+    /// The root of the calling process.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn own() -> Result<Self, Error> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        open("/", flags, Mode::empty()).map(Self).map_err(Error::path("open", "/"))
+    }
+
+    /// Opens a directory as the process would find it: links, also absolute ones, lead nowhere
+    /// outside of its root.
+    ///
+    /// # Errors
+    /// When there is no such directory, or it may not be read.
+    ///
+    /// # Minimum kernel version
+    /// 5.6.
+    pub fn directory(&self, path: &Path) -> Result<OwnedFd, Error> {
+        self.find(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
+            .map_err(Error::path("open", path))
+    }
+
+    /// Looks a path up below the root, and opens what is there.
+    fn find(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let mut attempts = 0..OPEN_ATTEMPTS;
+        loop {
+            match openat2(&self.0, path, flags, Mode::empty(), resolve) {
+                // Somewhere on this machine something was renamed or mounted: the kernel is not
+                // sure any more that `..` did not lead outside.
+                Err(Errno::AGAIN) if attempts.next().is_some() => {}
+                other => return other,
+            }
+        }
+    }
+
     /// Reads a file as the process would find it: links, also absolute ones, lead nowhere outside
     /// of its root. `None` when there is no such file.
     ///
@@ -227,18 +263,10 @@ impl Root {
     /// # Minimum kernel version
     /// 5.6.
     pub fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let mut attempts = 0..OPEN_ATTEMPTS;
-        let found = loop {
-            match openat2(&self.0, path, flags, Mode::empty(), resolve) {
-                Ok(found) => break found,
-                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-                // Somewhere on this machine something was renamed or mounted: the kernel is not
-                // sure any more that `..` did not lead outside.
-                Err(Errno::AGAIN) if attempts.next().is_some() => {}
-                Err(errno) => return Err(Error::path("open", path)(errno)),
-            }
+        let found = match self.find(path, OFlags::PATH | OFlags::CLOEXEC) {
+            Ok(found) => found,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(errno) => return Err(Error::path("open", path)(errno)),
         };
         let failed = |source: io::Error| Error::path("read", path)(source);
         let stat = fstat(&found).map_err(Error::path("fstat", path))?;
@@ -376,6 +404,28 @@ mod tests {
             assert_eq!(read(outside).unwrap(), None, "{outside}");
         }
         assert!(fs::read(inside.join("etc/above")).is_ok(), "as a plain path it does lead out");
+    }
+
+    #[test]
+    fn a_directory_is_found_below_its_root() {
+        let directory = tempfile::tempdir().unwrap();
+        let inside = directory.path().join("root");
+        fs::create_dir_all(inside.join("run/docker/netns")).unwrap();
+        fs::create_dir(inside.join("var")).unwrap();
+        symlink("/run", inside.join("var/run")).unwrap();
+        symlink("/proc/self/root", inside.join("magic")).unwrap();
+        let root = root(&inside);
+        let inode = |fd: &OwnedFd| fstat(fd).unwrap().st_ino;
+        let found = root.directory(Path::new("/var/run/docker/netns")).unwrap();
+        let plain = File::open(inside.join("run/docker/netns")).unwrap();
+        assert_eq!(inode(&found), fstat(&plain).unwrap().st_ino);
+        let above = root.directory(Path::new("/../../..")).unwrap();
+        assert_eq!(inode(&above), inode(&root.0), "above the root is the root");
+        for absent in ["/run/podman", "/magic", "/etc"] {
+            root.directory(Path::new(absent)).unwrap_err();
+        }
+        let own = Root::own().unwrap().directory(Path::new("/proc")).unwrap();
+        assert_eq!(inode(&own), fstat(File::open("/proc").unwrap()).unwrap().st_ino);
     }
 
     #[test]

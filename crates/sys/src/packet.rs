@@ -103,6 +103,29 @@ impl PacketSocket {
             .map_err(Error::call("setsockopt(SO_TIMESTAMPNS)"))
     }
 
+    /// Whether [`PacketSocket::share_stamps`] was called on it.
+    ///
+    /// # Errors
+    /// When the descriptor is no socket.
+    pub fn shares_stamps(&self) -> Result<bool, Error> {
+        let mut value: c_int = 0;
+        let mut length = length_of(&value);
+        // SAFETY: both pointers are valid for writes, and length tells the size of value.
+        let done = unsafe {
+            libc::getsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_TIMESTAMPNS,
+                (&raw mut value).cast(),
+                &raw mut length,
+            )
+        };
+        if done != 0 {
+            return Err(Error::call("getsockopt(SO_TIMESTAMPNS)")(io::Error::last_os_error()));
+        }
+        Ok(value != 0)
+    }
+
     /// Whether the calling thread's namespace has packet sockets other than these, whoever's they
     /// are and whether they are bound yet or not.
     ///
@@ -266,22 +289,6 @@ mod tests {
     use super::*;
     use crate::netns::in_private_namespace;
 
-    fn shares_stamps(socket: &PacketSocket) -> bool {
-        let (mut value, mut length): (c_int, _) = (-1, 4);
-        // SAFETY: both pointers are valid for writes, and length tells the size of value.
-        let done = unsafe {
-            libc::getsockopt(
-                socket.0.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_TIMESTAMPNS,
-                (&raw mut value).cast(),
-                &raw mut length,
-            )
-        };
-        assert_eq!((done, length), (0, 4));
-        value == 1
-    }
-
     #[test]
     fn a_socket_knows_whether_it_is_alone() {
         in_private_namespace(|| {
@@ -303,9 +310,9 @@ mod tests {
     fn stamps_are_shared_only_when_asked_for() {
         in_private_namespace(|| {
             let socket = PacketSocket::open().unwrap();
-            assert!(!shares_stamps(&socket));
+            assert!(!socket.shares_stamps().unwrap());
             socket.share_stamps().unwrap();
-            assert!(shares_stamps(&socket));
+            assert!(socket.shares_stamps().unwrap());
         })
         .unwrap();
     }

@@ -4,8 +4,8 @@
 use std::{
     fs, io, mem,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
-        unix::process::CommandExt,
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        unix::{net::UnixStream, process::CommandExt},
     },
     process::{Child, Command},
     ptr,
@@ -14,13 +14,28 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
+    param::clock_ticks_per_second,
     process::{
         Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal,
         set_parent_process_death_signal,
     },
+    time::{ClockId, clock_gettime},
 };
 
 use crate::{Error, netns::Netns, signals};
+
+/// The length of a container's whole id, in hexadecimal digits.
+const CONTAINER_ID: usize = 64;
+
+/// Where `starttime` stands in `/proc/PID/stat`, counted from the field behind the program's name
+/// (`proc_pid_stat(5)`: field 22, and that one is field 3).
+const START_FIELD: usize = 19;
+
+/// In a second.
+const NANOSECONDS: u128 = 1_000_000_000;
+
+/// The most processes that are listed.
+const LISTED: usize = 65_536;
 
 /// A process, held: while it has not ended, its number means this process and no other.
 ///
@@ -75,6 +90,34 @@ impl PidFd {
         let contains = cgroup_contains(self.pid, container_id);
         self.require_alive()?;
         contains
+    }
+
+    /// The container that it runs inside, see [`container_of`].
+    ///
+    /// # Errors
+    /// As for [`PidFd::is_in_container`].
+    pub fn container(&self) -> Result<Option<String>, Error> {
+        let container = container_of(self.pid);
+        self.require_alive()?;
+        container
+    }
+
+    /// When it was started, in nanoseconds since the epoch, by the clock as it is set now.
+    ///
+    /// The kernel tells it in hundredths of a second: the true moment is up to 10 ms later.
+    ///
+    /// # Errors
+    /// `ESRCH` when the process has ended; when /proc cannot be read.
+    pub fn started(&self) -> Result<u64, Error> {
+        let path = format!("/proc/{}/stat", self.pid);
+        let stat = fs::read(&path).map_err(Error::path("read", path));
+        self.require_alive()?;
+        let ticks = start_ticks(&String::from_utf8_lossy(&stat?))
+            .ok_or(Error::Malformed { what: "the status of a process does not read" })?;
+        let since_boot =
+            u128::from(ticks) * NANOSECONDS / u128::from(clock_ticks_per_second().max(1));
+        let boot = nanoseconds(ClockId::Realtime).saturating_sub(nanoseconds(ClockId::Boottime));
+        Ok(u64::try_from(boot + since_boot).unwrap_or(u64::MAX))
     }
 
     /// Its network namespace.
@@ -144,26 +187,117 @@ pub fn cgroup_contains(pid: u32, container_id: &str) -> Result<bool, Error> {
     Ok(names_container(&String::from_utf8_lossy(&cgroups), container_id))
 }
 
+/// The whole id of the container that a process runs inside, by the same forms of cgroups as
+/// [`cgroup_contains`]: the innermost one, where an engine runs in another's container. `None`
+/// when it is in none.
+///
+/// What is an id is told by its form alone, 64 lower-case hexadecimal digits: ask the engine
+/// whether it knows it.
+///
+/// # Errors
+/// As for [`cgroup_contains`].
+pub fn container_of(pid: u32) -> Result<Option<String>, Error> {
+    let path = format!("/proc/{pid}/cgroup");
+    let cgroups = fs::read(&path).map_err(Error::path("read", path))?;
+    Ok(named_container(&String::from_utf8_lossy(&cgroups)).map(str::to_owned))
+}
+
+/// Whether a text has the form of a container's whole id.
+#[must_use]
+pub fn is_container_id(text: &str) -> bool {
+    text.len() == CONTAINER_ID && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 fn names_container(cgroups: &str, id: &str) -> bool {
     !id.is_empty()
         && id.bytes().all(|byte| byte.is_ascii_hexdigit())
-        && cgroups
-            .lines()
-            // hierarchy:controllers:path, and the path may have colons of its own.
-            .filter_map(|line| line.splitn(3, ':').nth(2))
-            .flat_map(|path| path.split('/'))
-            .any(|component| component_names(component, id))
+        && paths(cgroups).flat_map(words).any(|word| word == id)
 }
 
-fn component_names(component: &str, id: &str) -> bool {
-    let mut before = "";
-    for word in component.split(|c: char| !c.is_alphanumeric()) {
-        if word == id && before != "conmon" {
-            return true;
-        }
-        before = word;
+fn named_container(cgroups: &str) -> Option<&str> {
+    paths(cgroups).find_map(|path| words(path).filter(|word| is_container_id(word)).last())
+}
+
+/// The paths of `/proc/PID/cgroup`: `hierarchy:controllers:path`, and a path may have colons of its
+/// own.
+fn paths(cgroups: &str) -> impl Iterator<Item = &str> {
+    cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2))
+}
+
+/// The words of a path that can be what its process runs inside.
+fn words(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').flat_map(|component| {
+        let mut before = "";
+        component.split(|c: char| !c.is_alphanumeric()).filter(move |word| {
+            let of_monitor = before == "conmon";
+            before = *word;
+            !of_monitor
+        })
+    })
+}
+
+/// The processes of this machine, the newest first: numbers are given out in a circle, and the
+/// kernel tells the last one. At most 65,536.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn newest() -> Result<Vec<u32>, Error> {
+    const LOAD: &str = "/proc/loadavg";
+    const PROCESSES: &str = "/proc";
+    let load = fs::read_to_string(LOAD).map_err(Error::path("read", LOAD))?;
+    let last = load.split_ascii_whitespace().last().and_then(|last| last.parse().ok());
+    let entries = fs::read_dir(PROCESSES).map_err(Error::path("open", PROCESSES))?;
+    let mut pids: Vec<u32> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .take(LISTED)
+        .collect();
+    sort_by_age(&mut pids, last.unwrap_or(u32::MAX));
+    Ok(pids)
+}
+
+/// Puts the newest first, where `last` is the number that was given out last.
+fn sort_by_age(pids: &mut [u32], last: u32) {
+    pids.sort_unstable_by_key(|pid| last.wrapping_sub(*pid));
+}
+
+fn start_ticks(stat: &str) -> Option<u64> {
+    // A program's name may hold anything, brackets and blanks too.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(START_FIELD)?.parse().ok()
+}
+
+fn nanoseconds(clock: ClockId) -> u128 {
+    let now = clock_gettime(clock);
+    let seconds = u128::try_from(now.tv_sec).unwrap_or(0);
+    seconds * NANOSECONDS + u128::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// The process at the other end of a socket: the one that connected it, or that began to listen.
+/// With socket activation the latter is systemd, not the service. `None` when it is in no pid
+/// namespace of ours.
+///
+/// Its number may mean another process by now. `SO_PEERCRED` of `unix(7)`.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn peer(socket: &UnixStream) -> Result<Option<u32>, Error> {
+    // Not by rustix, whose number of a process cannot be 0.
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(mem::size_of_val(&peer)).unwrap_or(0);
+    // SAFETY: both pointers are valid for writes, and length tells the size of peer.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    if done != 0 {
+        return Err(Error::call("getsockopt(SO_PEERCRED)")(io::Error::last_os_error()));
     }
-    false
+    Ok(u32::try_from(peer.pid).ok().filter(|pid| *pid != 0))
 }
 
 /// Ends this process (`SIGKILL`) when its parent ends, for callers whose parent holds the other
@@ -286,6 +420,66 @@ mod tests {
                 assert!(names_container(&line, ID), "{line}");
             }
         }
+    }
+
+    #[test]
+    fn a_container_is_found_by_its_form() {
+        let other = ID.replace('3', "4");
+        for (path, found) in [
+            ("/docker/ID".to_owned(), true),
+            ("/system.slice/docker-ID.scope".to_owned(), true),
+            ("/machine.slice/libpod-ID.scope/container".to_owned(), true),
+            (format!("/docker/{other}/docker/ID"), true),
+            (format!("/docker/{other}/kubelet.slice/cri-containerd-ID.scope"), true),
+            ("/machine.slice/libpod-conmon-ID.scope".to_owned(), false),
+            ("/docker/IDx/0ID".to_owned(), false),
+            (format!("/docker/{}", ID.to_uppercase()), false),
+            ("/user.slice".to_owned(), false),
+        ] {
+            let path = path.replace("ID", ID);
+            for lines in
+                [format!("0::{path}"), format!("9:pids:{path}\n0::/"), format!("0::/\n{path}")]
+            {
+                let expected = (found && !lines.starts_with("0::/\n")).then_some(ID);
+                assert_eq!(named_container(&lines), expected, "{lines}");
+            }
+        }
+        assert!(container_of(std::process::id()).is_ok());
+        assert!(container_of(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn the_newest_process_comes_first() {
+        let mut child = std::process::Command::new("sleep").arg("20").spawn().unwrap();
+        let pids = newest().unwrap();
+        let place = |pid| pids.iter().position(|one| *one == pid).unwrap();
+        assert!(place(child.id()) < place(std::process::id()), "{pids:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // A circle of numbers.
+        let mut pids = [300, 5, 32_000, 7];
+        sort_by_age(&mut pids, 8);
+        assert_eq!(pids, [7, 5, 32_000, 300]);
+    }
+
+    #[test]
+    fn a_process_tells_when_it_was_started() {
+        let before = nanoseconds(ClockId::Realtime);
+        let mut child = std::process::Command::new("sleep").arg("20").spawn().unwrap();
+        let after = nanoseconds(ClockId::Realtime);
+        let started = u128::from(PidFd::open(child.id()).unwrap().started().unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!((before - 20_000_000..=after).contains(&started), "{before} {started} {after}");
+        let named = "7 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(start_ticks(named), Some(4711));
+        assert_eq!(start_ticks("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn the_other_end_of_a_socket_is_known() {
+        let (a, _b) = UnixStream::pair().unwrap();
+        assert_eq!(peer(&a).unwrap(), Some(std::process::id()));
     }
 
     #[test]

@@ -10,20 +10,23 @@ use std::{
     os::{
         fd::AsRawFd,
         unix::{
-            fs::{MetadataExt, PermissionsExt, symlink},
+            fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink},
             net::UnixListener,
         },
     },
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     thread,
+    time::Duration,
 };
 
 use child::alone;
 use whaletap_sys::{
     Error,
+    inotify::{Event, Watch},
     landlock::{Enforced, Mode, Rules, restrict},
     netns,
+    poll::{Poller, Trigger},
     privileges::{
         Capability, CapabilitySet, User, become_user, drop_all_capabilities, effective, give_up,
         keep_capabilities, no_new_privs, raise_descriptor_limit, sudo_user, thread_rights,
@@ -233,6 +236,35 @@ fn landlock_lets_writing_happen_beneath_the_output_directories_only() {
         assert!(Command::new("true").status().unwrap().success(), "programs can be started");
         let denied = thread::spawn(move || write_everything(&outside)).join().unwrap();
         assert!(denied.is_err(), "a thread that is started later is restricted, too");
+    });
+}
+
+#[test]
+fn a_watch_that_was_handed_over_is_read_without_any_right() {
+    must_be_root();
+    let directory = tempfile::tempdir().unwrap();
+    alone("a_watch_that_was_handed_over_is_read_without_any_right", || {
+        let secret = directory.path().join("secret");
+        fs::DirBuilder::new().mode(0o700).create(&secret).unwrap();
+        let watch = Watch::open(File::open(&secret).unwrap()).unwrap();
+        // Somebody who keeps their rights.
+        let mut other = Command::new("sh")
+            .args(["-c", "read word; : > \"$0/made\"", secret.to_str().unwrap()])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let watch = Watch::from_fd(watch.into());
+
+        give_up(Some(&User { uid: STRANGER, gid: STRANGER, groups: Vec::new() })).unwrap();
+        assert_eq!(restrict(&Rules::default(), Mode::Strict).unwrap(), Enforced::Fully);
+        fs::read_dir(&secret).unwrap_err();
+        other.stdin.take().unwrap().write_all(b"go\n").unwrap();
+
+        let mut poller = Poller::new().unwrap();
+        poller.add(&watch, 7, Trigger::Level).unwrap();
+        assert_eq!(poller.wait(Some(Duration::from_secs(10))).unwrap(), [7]);
+        assert_eq!(watch.read().unwrap(), [Event::Appeared("made".to_owned())]);
+        assert!(other.wait().unwrap().success());
     });
 }
 
