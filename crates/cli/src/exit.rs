@@ -240,7 +240,7 @@ impl From<&opener::Error> for Failure {
                 "the engine's containers are not on this machine, but in a virtual machine or \
                  behind a tunnel: run whaletap there",
             ),
-            Reason::Failed => Self::new(Exit::Failure, what),
+            Reason::NotReady | Reason::Failed => Self::new(Exit::Failure, what),
         }
     }
 }

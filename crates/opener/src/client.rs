@@ -12,17 +12,19 @@ use model::NetnsId;
 use sys::{
     channel::Channel,
     companion,
+    inotify::Watch,
     packet::PacketSocket,
     poll::{Poller, Trigger},
-    process::PidFd,
+    process::{PidFd, is_container_id},
     ring::Geometry,
 };
 
 use crate::{
     codec::Decoder,
-    error::{Error, Reason},
+    directories::MAX_NAMES,
+    error::{Error, Refusal},
     open::MAX_SOCKETS,
-    request::{Place, Request, Spec},
+    request::{MAX_PLACES, Place, Request, Spec},
     server::ARGV0,
 };
 
@@ -53,8 +55,70 @@ pub struct Opened {
     pub missing: Vec<String>,
     /// Netlink sockets of the namespace: one to ask, one to be told of changes.
     pub netlink: [OwnedFd; 2],
-    /// Readable once the process through which the namespace was found has ended.
+    /// Readable once the process through which the namespace was found has ended; for a
+    /// [`Place::Sandbox`] the process that named the container.
     pub pidfd: Option<OwnedFd>,
+    /// The container to which a [`Place::Sandbox`] belongs, by its whole id: what stands in the
+    /// cgroup of the process that entered the namespace last. `None` when no such process was
+    /// found (yet): [`Opener::look`] asks again. Whether it is a container of this engine is for
+    /// the engine to say.
+    pub container: Option<String>,
+    /// When the namespace was made, in nanoseconds since the epoch, as exactly as the system tells;
+    /// `None` for the host.
+    ///
+    /// The kernel keeps no time of birth. What it keeps is since when a namespace has been mounted
+    /// on a file or held open. For an engine's sandbox that is the moment at which the engine
+    /// mounted it, exact to the timer interrupt: up to 10 ms too early. The namespace itself may be
+    /// older, as docker makes it with the container's first process and mounts it 50 to 200 ms
+    /// later, but no interface is in it before. A file's or directory's own times tell less: the
+    /// file is hidden by what is mounted on it, and the directory's change with every other file.
+    ///
+    /// A namespace that has been mounted nowhere, and that was found through a process, was made
+    /// when that process was started, or before: it is up to 10 ms too early as well. One that was
+    /// mounted nowhere and found through a path of `/proc` has the moment of this very look.
+    pub created: Option<u64>,
+    /// Frames that the namespace's interfaces, loopback aside, had received and sent when the
+    /// sockets were about to be bound: these were missed.
+    pub frames_before: u64,
+    /// When the sockets had been bound, in nanoseconds since the epoch.
+    pub attached: u64,
+}
+
+impl Opened {
+    fn take(
+        from: &mut Decoder<'_>,
+        descriptors: &mut impl Iterator<Item = OwnedFd>,
+        retire: Duration,
+    ) -> Option<Self> {
+        let Identity { netns, created, container, has_pidfd } = Identity::take(from)?;
+        let program_refused = from.bool()?;
+        let geometry = Geometry::from_parts(from.u32()?, from.u32()?, retire)?;
+        let (frames_before, attached) = (from.u64()?, from.u64()?);
+        let indices = from.each(MAX_SOCKETS, Decoder::u32)?;
+        let missing = from.each(MAX_SOCKETS, Decoder::text)?;
+        let netlink = [descriptors.next()?, descriptors.next()?];
+        let pidfd = if has_pidfd { Some(descriptors.next()?) } else { None };
+        let sockets = indices
+            .into_iter()
+            .map(|index| {
+                let socket = PacketSocket::from_fd(descriptors.next()?);
+                Some(((index != 0).then_some(index), socket))
+            })
+            .collect::<Option<_>>()?;
+        Some(Self {
+            netns,
+            sockets,
+            geometry,
+            program_refused,
+            missing,
+            netlink,
+            pidfd,
+            container,
+            created,
+            frames_before,
+            attached,
+        })
+    }
 }
 
 /// A look at a namespace, without a capture.
@@ -64,6 +128,47 @@ pub struct Seen {
     pub netns: NetnsId,
     /// A netlink socket of it.
     pub netlink: OwnedFd,
+    /// As [`Opened::pidfd`].
+    pub pidfd: Option<OwnedFd>,
+    /// As [`Opened::container`], by the process that has been there for longest: by now another
+    /// container may have joined the namespace.
+    pub container: Option<String>,
+    /// As [`Opened::created`].
+    pub created: Option<u64>,
+}
+
+/// A directory of the engine that is watched.
+#[derive(Debug)]
+pub struct Watched {
+    /// What happens in it. Docker makes a sandbox's file when the namespace is about to be mounted
+    /// on it, and removes it within a minute after it unmounted the namespace: that a container has
+    /// ended is told sooner by [`Opened::pidfd`], and by [`Opener::look`], which is refused then.
+    pub watch: Watch,
+    /// Its number, for [`Place::Sandbox`].
+    pub directory: u32,
+    /// Files that were there already, at most 2,048. One that came at the same time is told by the
+    /// watch as well.
+    pub names: Vec<String>,
+}
+
+/// What an answer tells of a namespace.
+#[derive(Debug)]
+struct Identity {
+    netns: NetnsId,
+    created: Option<u64>,
+    container: Option<String>,
+    has_pidfd: bool,
+}
+
+impl Identity {
+    fn take(from: &mut Decoder<'_>) -> Option<Self> {
+        Some(Self {
+            netns: NetnsId { dev: from.u64()?, ino: from.u64()? },
+            created: from.option(Decoder::u64)?,
+            container: from.option(|from| from.text().filter(|id| is_container_id(id)))?,
+            has_pidfd: from.bool()?,
+        })
+    }
 }
 
 impl Opener {
@@ -91,29 +196,43 @@ impl Opener {
     /// # Errors
     /// [`Error::Refused`] with the reason; [`Error::Gone`] when the opener has ended.
     pub fn open(&self, place: Place, spec: Spec) -> Result<Opened, Error> {
-        let retire = spec.geometry.retire();
-        let answer = self.ask(&Request::Open { place, spec })?;
-        let mut from = Decoder::new(&answer.bytes);
-        let head = (|| {
-            let netns = NetnsId { dev: from.u64()?, ino: from.u64()? };
-            let program_refused = from.bool()?;
-            let geometry = Geometry::from_parts(from.u32()?, from.u32()?, retire)?;
-            let has_pidfd = from.bool()?;
-            let indices = from.each(MAX_SOCKETS, Decoder::u32)?;
-            let missing = from.each(MAX_SOCKETS, Decoder::text)?;
-            from.finish((netns, program_refused, geometry, has_pidfd, indices, missing))
-        })();
-        let (netns, program_refused, geometry, has_pidfd, indices, missing) =
-            head.ok_or(Error::Unreadable)?;
-        let mut descriptors = answer.descriptors.into_iter();
-        let mut next = || descriptors.next().ok_or(Error::Unreadable);
-        let netlink = [next()?, next()?];
-        let pidfd = if has_pidfd { Some(next()?) } else { None };
-        let sockets = indices
-            .into_iter()
-            .map(|index| Ok(((index != 0).then_some(index), PacketSocket::from_fd(next()?))))
-            .collect::<Result<_, Error>>()?;
-        Ok(Opened { netns, sockets, geometry, program_refused, missing, netlink, pidfd })
+        self.open_all(vec![place], spec)?.pop().ok_or(Error::Unreadable)?
+    }
+
+    /// Opens packet sockets in several namespaces at once, sixteen at a time, and answers in their
+    /// order. That takes hardly longer than one: making a ring is waiting for the kernel, 1 to
+    /// 30 ms, and all of them wait together.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] when the opener has ended. What became of each is in the list, as for
+    /// [`Opener::open`]: one for whose sockets there was no room in the answer is
+    /// [`Reason::NotReady`](crate::Reason::NotReady).
+    pub fn open_all(
+        &self,
+        places: Vec<Place>,
+        spec: Spec,
+    ) -> Result<Vec<Result<Opened, Error>>, Error> {
+        let mut opened = Vec::with_capacity(places.len());
+        for places in places.chunks(MAX_PLACES) {
+            let request = Request::Open { places: places.to_vec(), spec: spec.clone() };
+            let answer = self.ask(&request)?;
+            let count = opened.len() + places.len();
+            let mut from = Decoder::new(&answer.bytes);
+            let mut descriptors = answer.descriptors.into_iter();
+            let these = from.each(MAX_PLACES, |from| {
+                if from.bool()? {
+                    Opened::take(from, &mut descriptors, spec.geometry.retire()).map(Ok)
+                } else {
+                    Refusal::take(from).map(|refusal| Err(refusal.into()))
+                }
+            });
+            let these = these.and_then(|these| from.finish(these));
+            opened.extend(these.ok_or(Error::Unreadable)?);
+            if opened.len() != count {
+                return Err(Error::Unreadable);
+            }
+        }
+        Ok(opened)
     }
 
     /// Looks at a namespace: its identity, and a netlink socket to ask for its interfaces.
@@ -123,12 +242,40 @@ impl Opener {
     pub fn look(&self, place: Place) -> Result<Seen, Error> {
         let answer = self.ask(&Request::Look { place })?;
         let mut from = Decoder::new(&answer.bytes);
-        let netns = (|| {
-            let netns = NetnsId { dev: from.u64()?, ino: from.u64()? };
-            from.finish(netns)
+        let identity = Identity::take(&mut from).and_then(|identity| from.finish(identity));
+        let Identity { netns, created, container, has_pidfd } =
+            identity.ok_or(Error::Unreadable)?;
+        let mut descriptors = answer.descriptors.into_iter();
+        let mut next = || descriptors.next().ok_or(Error::Unreadable);
+        let netlink = next()?;
+        let pidfd = if has_pidfd { Some(next()?) } else { None };
+        Ok(Seen { netns, netlink, pidfd, container, created })
+    }
+
+    /// Watches the directory in which the engine keeps its sandboxes' files, a path that ends in
+    /// `/netns`, as the engine sees it: looked up below the root directory of the process that
+    /// listens on the engine's socket, which may have mounts of its own. Where that process is not
+    /// to be seen, or no engine's socket is known, it is the opener's own root directory.
+    ///
+    /// Where systemd made the socket it is systemd's root: a service without mounts of its own,
+    /// which docker's is, sees the same.
+    ///
+    /// A directory that is watched again is looked up anew under the same number: to be done when
+    /// the engine came back, or [`sys::inotify::Event::Gone`] was told.
+    ///
+    /// # Errors
+    /// As for [`Opener::open`]; when 8 other directories are watched already.
+    pub fn watch(&self, directory: &str) -> Result<Watched, Error> {
+        let answer = self.ask(&Request::Watch { directory: directory.to_owned() })?;
+        let mut from = Decoder::new(&answer.bytes);
+        let body = (|| {
+            let directory = from.u32()?;
+            let names = from.each(MAX_NAMES, Decoder::text)?;
+            from.finish((directory, names))
         })();
-        let netlink = answer.descriptors.into_iter().next().ok_or(Error::Unreadable)?;
-        Ok(Seen { netns: netns.ok_or(Error::Unreadable)?, netlink })
+        let (directory, names) = body.ok_or(Error::Unreadable)?;
+        let watch = answer.descriptors.into_iter().next().map(Watch::from_fd);
+        Ok(Watched { watch: watch.ok_or(Error::Unreadable)?, directory, names })
     }
 
     /// Connects to the engine's socket, with the rights that this process gave up.
@@ -164,10 +311,8 @@ impl Opener {
 
 fn refusal(bytes: &[u8]) -> Option<Error> {
     let mut from = Decoder::new(bytes);
-    let reason = Reason::from_code(from.u8()?)?;
-    let errno = i32::try_from(from.u32()?).ok().filter(|errno| *errno != 0);
-    let message = from.text()?;
-    from.finish(Error::Refused { reason, message, errno })
+    let refusal = Refusal::take(&mut from)?;
+    from.finish(refusal.into())
 }
 
 impl Drop for Opener {

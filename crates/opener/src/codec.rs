@@ -39,6 +39,19 @@ impl Encoder {
         self
     }
 
+    /// What was put together already.
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    pub(crate) fn option<T>(self, value: Option<T>, put: impl Fn(Self, T) -> Self) -> Self {
+        match value {
+            Some(value) => put(self.bool(true), value),
+            None => self.bool(false),
+        }
+    }
+
     pub(crate) fn count(self, count: usize) -> Self {
         self.u32(u32::try_from(count).unwrap_or(u32::MAX))
     }
@@ -102,11 +115,16 @@ impl<'a> Decoder<'a> {
         String::from_utf8(head.to_vec()).ok()
     }
 
+    /// What may be missing.
+    pub(crate) fn option<T>(&mut self, take: impl Fn(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        if self.bool()? { take(self).map(Some) } else { Some(None) }
+    }
+
     /// A list of at most `bound` items.
     pub(crate) fn each<T>(
         &mut self,
         bound: usize,
-        take: impl Fn(&mut Self) -> Option<T>,
+        mut take: impl FnMut(&mut Self) -> Option<T>,
     ) -> Option<Vec<T>> {
         let count = self.u32()? as usize;
         if count > bound {

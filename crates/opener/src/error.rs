@@ -1,5 +1,10 @@
 use std::fmt;
 
+use crate::codec::{Decoder, Encoder};
+
+/// The most characters of a refusal: a path that was asked for stands in it.
+const MAX_MESSAGE: usize = 512;
+
 /// Why the opener did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -45,6 +50,10 @@ pub enum Reason {
     NotFound,
     /// It is there, and is not what it was said to be.
     NotTheOne,
+    /// The file is there, and no namespace is mounted on it: not yet, which is worth another try a
+    /// moment later, or not any more. Docker unmounts a dead container's namespace at once and
+    /// removes its file within a minute.
+    NotReady,
     /// Anything else.
     Failed,
 }
@@ -56,11 +65,12 @@ impl Reason {
             Self::NotFound => 1,
             Self::NotTheOne => 2,
             Self::Failed => 3,
+            Self::NotReady => 4,
         }
     }
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
-        [Self::NotPermitted, Self::NotFound, Self::NotTheOne, Self::Failed]
+        [Self::NotPermitted, Self::NotFound, Self::NotTheOne, Self::Failed, Self::NotReady]
             .into_iter()
             .find(|reason| reason.code() == code)
     }
@@ -77,6 +87,25 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) fn new(reason: Reason, message: impl fmt::Display) -> Self {
         Self { reason, message: message.to_string(), errno: None }
+    }
+}
+
+impl Refusal {
+    pub(crate) fn put(&self, out: Encoder) -> Encoder {
+        let message: String = self.message.chars().take(MAX_MESSAGE).collect();
+        out.u8(self.reason.code()).u32(self.errno.unwrap_or(0).unsigned_abs()).text(&message)
+    }
+
+    pub(crate) fn take(from: &mut Decoder<'_>) -> Option<Self> {
+        let reason = Reason::from_code(from.u8()?)?;
+        let errno = i32::try_from(from.u32()?).ok().filter(|errno| *errno != 0);
+        Some(Self { reason, message: from.text()?, errno })
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(Refusal { reason, message, errno }: Refusal) -> Self {
+        Self::Refused { reason, message, errno }
     }
 }
 

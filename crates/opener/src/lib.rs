@@ -9,13 +9,15 @@
 
 mod client;
 mod codec;
+mod directories;
 mod error;
 mod open;
 mod proof;
 pub mod request;
+mod resident;
 mod server;
 
-pub use client::{Opened, Opener, Seen};
+pub use client::{Opened, Opener, Seen, Watched};
 pub use error::{Error, Reason};
 pub use proof::{Proved, prove};
 pub use request::{Place, Scope, Spec};

@@ -1,6 +1,6 @@
 //! Opening sockets inside a namespace.
 
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, time::UNIX_EPOCH};
 
 use model::Interface;
 use sys::{
@@ -30,11 +30,15 @@ pub(crate) struct Sockets {
     pub(crate) missing: Vec<String>,
     /// Two netlink sockets: to ask, and to be told of changes.
     pub(crate) netlink: [OwnedFd; 2],
+    /// Frames that the devices had counted just before the sockets were bound.
+    pub(crate) frames_before: u64,
+    /// When the sockets had been bound, in nanoseconds since the epoch.
+    pub(crate) attached: u64,
 }
 
 /// Opens the sockets of `spec` in the calling thread's namespace.
 pub(crate) fn open(spec: &Spec) -> Result<Sockets, Refusal> {
-    let netlink = look()?;
+    let netlink = [netlink::open()?, netlink::open()?];
     let mut missing = Vec::new();
     let indices = match &spec.scope {
         Scope::Namespace => vec![0],
@@ -69,16 +73,14 @@ pub(crate) fn open(spec: &Spec) -> Result<Sockets, Refusal> {
     {
         first.share_stamps()?;
     }
+    let frames_before = sys::netns::frames()?;
     for (index, socket) in &sockets {
         socket.bind((*index != 0).then_some(*index))?;
     }
+    let attached = UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_nanos());
+    let attached = u64::try_from(attached).unwrap_or(u64::MAX);
     let packet = sockets.into_iter().map(|(index, socket)| (index, socket.into_fd())).collect();
-    Ok(Sockets { packet, geometry, program_refused, missing, netlink })
-}
-
-/// Opens the two netlink sockets in the calling thread's namespace.
-pub(crate) fn look() -> Result<[OwnedFd; 2], sys::Error> {
-    Ok([netlink::open()?, netlink::open()?])
+    Ok(Sockets { packet, geometry, program_refused, missing, netlink, frames_before, attached })
 }
 
 fn interfaces() -> Result<Vec<Interface>, sys::Error> {

@@ -3,14 +3,21 @@
 //! A pid from an engine may be a stranger's here: the engine's socket may lead into a virtual
 //! machine or through a tunnel, and pids are used again. So nothing is entered on its word alone.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use sys::{netns::Netns, process::PidFd};
 
 use crate::{
+    directories::Directories,
     error::{Error, Reason, Refusal},
     request::Place,
 };
+
+/// The longest time between two interrupts of the kernel's timer, by which times of files are told.
+const TICK: Duration = Duration::from_millis(10);
 
 /// A namespace that was found to be the right one.
 #[derive(Debug)]
@@ -19,39 +26,61 @@ pub struct Proved {
     pub netns: Netns,
     /// The process through which it was found, if there is one.
     pub process: Option<PidFd>,
+    /// When it was made, as exactly as the system tells: see
+    /// [`Opened::created`](crate::Opened::created).
+    pub created: Option<u64>,
+}
+
+impl Proved {
+    /// By a file on which it is mounted.
+    fn by_file(netns: Netns) -> Self {
+        Self { created: Some(netns.first_named()), netns, process: None }
+    }
+
+    /// By a process. `before` is a moment before the namespace was opened.
+    fn by_process(netns: Netns, process: PidFd, before: Duration) -> Self {
+        let named = netns.first_named();
+        let was_named = Duration::from_nanos(named) + TICK < before;
+        // Where it got its name by being opened here, its process knows better.
+        let started = if was_named { None } else { process.started().ok() };
+        let created = Some(started.map_or(named, |started| started.min(named)));
+        Self { netns, process: Some(process), created }
+    }
 }
 
 /// Finds and proves the namespace of a place with the rights of this very process: for callers
 /// that keep them, and need no opener.
 ///
 /// # Errors
-/// [`Error::Refused`] with the reason.
+/// [`Error::Refused`] with the reason. A [`Place::Sandbox`] is always refused: only an opener knows
+/// directories.
 ///
 /// # Privileges
 /// `CAP_SYS_PTRACE` for the processes of other users.
 pub fn prove(place: &Place) -> Result<Proved, Error> {
-    find(place).map_err(|Refusal { reason, message, errno }| Error::Refused {
-        reason,
-        message,
-        errno,
-    })
+    Ok(find(place, &Directories::default())?)
 }
 
 /// Finds the namespace of a place.
-pub(crate) fn find(place: &Place) -> Result<Proved, Refusal> {
+pub(crate) fn find(place: &Place, directories: &Directories) -> Result<Proved, Refusal> {
     match place {
         Place::Container { pid, id, sandbox_key } => container(*pid, id, sandbox_key),
         Place::Process { pid } => {
+            let before = now();
             let pidfd = open_pidfd(*pid)?;
             let netns = pidfd.netns().map_err(|error| gone(error, *pid))?;
-            Ok(Proved { netns, process: Some(pidfd) })
+            Ok(Proved::by_process(netns, pidfd, before))
         }
-        Place::Netns { path } => Ok(Proved { netns: Netns::open(Path::new(path))?, process: None }),
-        Place::Host => Ok(Proved { netns: Netns::current()?, process: None }),
+        Place::Netns { path } => Ok(Proved::by_file(Netns::open(Path::new(path))?)),
+        Place::Host => Ok(Proved { netns: Netns::current()?, process: None, created: None }),
+        Place::Sandbox { directory, file } => {
+            Ok(Proved::by_file(directories.open(*directory, file)?))
+        }
     }
 }
 
 fn container(pid: u32, id: &str, sandbox_key: &str) -> Result<Proved, Refusal> {
+    let before = now();
     let pidfd = open_pidfd(pid)?;
     if !pidfd.is_in_container(id).map_err(|error| gone(error, pid))? {
         return Err(Refusal::new(
@@ -70,7 +99,11 @@ fn container(pid: u32, id: &str, sandbox_key: &str) -> Result<Proved, Refusal> {
     {
         return Err(sys::Error::OtherNetns { expected: sandbox, found: netns.id() }.into());
     }
-    Ok(Proved { netns, process: Some(pidfd) })
+    Ok(Proved::by_process(netns, pidfd, before))
+}
+
+fn now() -> Duration {
+    UNIX_EPOCH.elapsed().unwrap_or_default()
 }
 
 fn open_pidfd(pid: u32) -> Result<PidFd, Refusal> {

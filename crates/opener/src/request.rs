@@ -3,12 +3,18 @@
 use std::time::Duration;
 
 use model::{Instruction, Program};
-use sys::ring::Geometry;
+use sys::{inotify::is_file_name, ring::Geometry};
 
 use crate::codec::{Decoder, Encoder};
 
 /// The most interface names in one request.
 const MAX_INTERFACES: usize = 64;
+
+/// The most namespaces that one request opens.
+pub(crate) const MAX_PLACES: usize = 16;
+
+/// The longest path in a request, in bytes (`PATH_MAX` of `linux/limits.h`).
+const MAX_PATH: usize = 4096;
 
 /// Where a namespace is to be found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +42,16 @@ pub enum Place {
     },
     /// The opener's own.
     Host,
+    /// The one that is mounted on a file of a directory of the engine. Nothing is proved: the
+    /// engine's own file is what says whose it is. Nor is it looked at what kind of namespace it
+    /// is: beside containers' there are those of overlay networks (`1-…`, `lb_…`, `ingress_sbox`)
+    /// and the host's (`default`).
+    Sandbox {
+        /// The number of the directory, of [`Opener::watch`](crate::Opener::watch).
+        directory: u32,
+        /// The file's name ([`sys::inotify::is_file_name`]).
+        file: String,
+    },
 }
 
 /// Which interfaces a capture listens on.
@@ -72,12 +88,14 @@ pub struct Spec {
 pub(crate) enum Request {
     /// First of all: where the engine's socket is.
     Hello { engine_socket: Option<String> },
-    /// Open packet sockets in a namespace.
-    Open { place: Place, spec: Spec },
+    /// Open packet sockets in namespaces.
+    Open { places: Vec<Place>, spec: Spec },
     /// Open a netlink socket in a namespace, and tell its identity.
     Look { place: Place },
     /// Connect to the engine's socket.
     Dial,
+    /// Watch a directory of the engine's.
+    Watch { directory: String },
 }
 
 impl Request {
@@ -88,9 +106,10 @@ impl Request {
                 let out = out.u8(0).bool(engine_socket.is_some());
                 out.text(engine_socket.as_deref().unwrap_or_default())
             }
-            Self::Open { place, spec } => put_spec(put_place(out.u8(1), place), spec),
+            Self::Open { places, spec } => put_spec(out.u8(1).each(places, put_place), spec),
             Self::Look { place } => put_place(out.u8(2), place),
             Self::Dial => out.u8(3),
+            Self::Watch { directory } => out.u8(4).text(directory),
         }
         .finish()
     }
@@ -103,9 +122,13 @@ impl Request {
                 let path = from.text()?;
                 Self::Hello { engine_socket: given.then_some(path) }
             }
-            1 => Self::Open { place: take_place(&mut from)?, spec: take_spec(&mut from)? },
+            1 => Self::Open {
+                places: from.each(MAX_PLACES, take_place)?,
+                spec: take_spec(&mut from)?,
+            },
             2 => Self::Look { place: take_place(&mut from)? },
             3 => Self::Dial,
+            4 => Self::Watch { directory: take_path(&mut from)? },
             _ => return None,
         };
         from.finish(request)
@@ -118,6 +141,7 @@ fn put_place(out: Encoder, place: &Place) -> Encoder {
         Place::Process { pid } => out.u8(1).u32(*pid),
         Place::Netns { path } => out.u8(2).text(path),
         Place::Host => out.u8(3),
+        Place::Sandbox { directory, file } => out.u8(4).u32(*directory).text(file),
     }
 }
 
@@ -127,8 +151,16 @@ fn take_place(from: &mut Decoder<'_>) -> Option<Place> {
         1 => Place::Process { pid: from.u32()? },
         2 => Place::Netns { path: from.text()? },
         3 => Place::Host,
+        4 => Place::Sandbox {
+            directory: from.u32()?,
+            file: from.text().filter(|file| is_file_name(file))?,
+        },
         _ => return None,
     })
+}
+
+fn take_path(from: &mut Decoder<'_>) -> Option<String> {
+    from.text().filter(|path| path.len() < MAX_PATH && !path.contains('\0'))
 }
 
 fn put_program(out: Encoder, program: &Program) -> Encoder {
@@ -174,6 +206,13 @@ fn take_spec(from: &mut Decoder<'_>) -> Option<Spec> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{
+        collection::vec,
+        option,
+        prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest},
+        sample,
+    };
+
     use super::*;
 
     fn every_kind() -> Vec<Request> {
@@ -182,17 +221,20 @@ mod tests {
             Place::Process { pid: 1 },
             Place::Netns { path: "/run/netns/a b".to_owned() },
             Place::Host,
+            Place::Sandbox { directory: 7, file: "4f0e12ab34cd".to_owned() },
         ];
         let scopes = [
             Scope::Namespace,
             Scope::EachInterface,
             Scope::Named(vec!["eth0".to_owned(), "lo".to_owned()]),
             Scope::Index(3),
+            Scope::Namespace,
         ];
         let mut requests = vec![
             Request::Hello { engine_socket: None },
             Request::Hello { engine_socket: Some("/run/docker.sock".to_owned()) },
             Request::Dial,
+            Request::Watch { directory: "/run/docker/netns".to_owned() },
         ];
         for (place, scope) in places.into_iter().zip(scopes) {
             let spec = Spec {
@@ -203,7 +245,7 @@ mod tests {
                 promiscuous: true,
             };
             requests.push(Request::Look { place: place.clone() });
-            requests.push(Request::Open { place, spec });
+            requests.push(Request::Open { places: vec![place, Place::Host], spec });
         }
         requests
     }
@@ -224,6 +266,86 @@ mod tests {
             }
             bytes.push(0);
             assert_eq!(Request::decode(&bytes), None);
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_refused() {
+        let long = "x".repeat(256);
+        for file in ["", ".", "..", "../x", "/etc/passwd", "a\0b", "a b", "\x1b[2J", &long] {
+            let place = Place::Sandbox { directory: 0, file: file.to_owned() };
+            assert_eq!(Request::decode(&Request::Look { place }.encode()), None, "{file:?}");
+        }
+        for directory in ["/run\0/netns", &"/x".repeat(MAX_PATH / 2)] {
+            let watch = Request::Watch { directory: directory.to_owned() };
+            assert_eq!(Request::decode(&watch.encode()), None, "{directory:?}");
+        }
+    }
+
+    fn any_place() -> impl Strategy<Value = Place> {
+        prop_oneof![
+            (any::<u32>(), ".{0,70}", ".{0,70}")
+                .prop_map(|(pid, id, sandbox_key)| Place::Container { pid, id, sandbox_key }),
+            any::<u32>().prop_map(|pid| Place::Process { pid }),
+            ".{0,200}".prop_map(|path| Place::Netns { path }),
+            Just(Place::Host),
+            (any::<u32>(), "[!-.0-~]{3,255}")
+                .prop_map(|(directory, file)| Place::Sandbox { directory, file }),
+        ]
+    }
+
+    fn any_program() -> impl Strategy<Value = Program> {
+        let instruction = (any::<u16>(), any::<u8>(), any::<u8>(), any::<u32>())
+            .prop_map(|(code, jt, jf, k)| Instruction { code, jt, jf, k });
+        vec(instruction, 0..64).prop_map(Program)
+    }
+
+    fn any_scope() -> impl Strategy<Value = Scope> {
+        prop_oneof![
+            Just(Scope::Namespace),
+            Just(Scope::EachInterface),
+            vec(".{0,15}", 0..=MAX_INTERFACES).prop_map(Scope::Named),
+            any::<u32>().prop_map(Scope::Index),
+        ]
+    }
+
+    fn any_spec() -> impl Strategy<Value = Spec> {
+        (any_program(), any_program(), any::<u32>(), any::<u32>(), any_scope(), any::<bool>())
+            .prop_map(|(program, fallback, bytes, retire, scope, promiscuous)| {
+                let geometry = Geometry::of_size(bytes, Duration::from_nanos(retire.into()));
+                Spec { program, fallback, geometry, scope, promiscuous }
+            })
+    }
+
+    fn any_request() -> impl Strategy<Value = Request> {
+        prop_oneof![
+            option::of(".{0,100}").prop_map(|engine_socket| Request::Hello { engine_socket }),
+            (vec(any_place(), 0..=MAX_PLACES), any_spec())
+                .prop_map(|(places, spec)| Request::Open { places, spec }),
+            any_place().prop_map(|place| Request::Look { place }),
+            Just(Request::Dial),
+            "[^\0]{0,200}".prop_map(|directory| Request::Watch { directory }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_request_reads_back(request in any_request()) {
+            prop_assert_eq!(Request::decode(&request.encode()), Some(request));
+        }
+
+        #[test]
+        fn what_reads_at_all_is_what_was_written(
+            request in any_request(),
+            at in any::<sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let mut bytes = request.encode();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Some(other) = Request::decode(&bytes) {
+                prop_assert_eq!(other.encode(), bytes);
+            }
         }
     }
 }

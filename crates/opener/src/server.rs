@@ -1,16 +1,12 @@
 //! The opener's own side: read a request, do it, answer.
 
 use std::{
-    io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
-    },
-    path::Path,
+    os::fd::{AsFd, OwnedFd},
+    thread,
 };
 
 use sys::{
-    channel::Channel,
+    channel::{Channel, MAX_DESCRIPTORS, MAX_MESSAGE},
     companion,
     privileges::{self, Capability},
     process,
@@ -18,10 +14,12 @@ use sys::{
 
 use crate::{
     codec::Encoder,
+    directories::{self, Begun, Directories},
     error::{Reason, Refusal},
     open::{self, Sockets},
-    proof,
-    request::Request,
+    proof::{self, Proved},
+    request::{Place, Request, Spec},
+    resident::{self, Age},
 };
 
 /// `argv[0]` of the opener process.
@@ -30,6 +28,10 @@ pub const ARGV0: &str = "whaletap-opener";
 /// What the opener keeps: entering namespaces, opening packet sockets in them, and looking at
 /// processes of other users to find them.
 const KEPT: [Capability; 3] = [Capability::SYS_ADMIN, Capability::NET_RAW, Capability::SYS_PTRACE];
+
+/// Room for a refusal in an answer, in bytes: its characters, of up to four bytes, and numbers. All
+/// of them together never fill it.
+const REFUSAL: usize = 3 * 1024;
 
 /// The opener's main: serves requests until the client closes its end.
 ///
@@ -41,7 +43,7 @@ pub fn serve() -> Result<(), sys::Error> {
     privileges::keep_capabilities(&KEPT)?;
     privileges::no_new_privs()?;
     process::die_with_parent()?;
-    let mut engine_socket = None;
+    let mut server = Server::default();
     loop {
         let message = match channel.receive() {
             Ok(message) => message,
@@ -49,11 +51,7 @@ pub fn serve() -> Result<(), sys::Error> {
             Err(error) => return Err(error),
         };
         let outcome = match Request::decode(&message.bytes) {
-            Some(Request::Hello { engine_socket: path }) => {
-                engine_socket = path;
-                Ok(Reply::default())
-            }
-            Some(request) => answer(&request, engine_socket.as_deref()),
+            Some(request) => server.answer(request),
             None => Err(Refusal::new(Reason::Failed, "the request does not read")),
         };
         match send(&channel, outcome) {
@@ -70,57 +68,149 @@ struct Reply {
     descriptors: Vec<OwnedFd>,
 }
 
-fn answer(request: &Request, engine_socket: Option<&str>) -> Result<Reply, Refusal> {
-    match request {
-        Request::Hello { .. } => Ok(Reply::default()),
-        Request::Open { place, spec } => {
-            let found = proof::find(place)?;
-            let sockets = found.netns.visit(|| open::open(spec))??;
-            Ok(opened(found, sockets))
+/// What the opener remembers from one request to the next.
+#[derive(Debug, Default)]
+struct Server {
+    engine_socket: Option<String>,
+    directories: Directories,
+}
+
+impl Server {
+    fn answer(&mut self, request: Request) -> Result<Reply, Refusal> {
+        match request {
+            Request::Hello { engine_socket } => {
+                self.engine_socket = engine_socket;
+                Ok(Reply::default())
+            }
+            Request::Open { places, spec } => Ok(together(self.open_all(&places, &spec))),
+            Request::Look { place } => {
+                let found = proof::find(&place, &self.directories)?;
+                let netlink = found.netns.visit(sys::netlink::open)??;
+                let identity = Identity::of(found, &place, Age::Oldest);
+                let body = identity.put(Encoder::default()).finish();
+                let descriptors = [netlink].into_iter().chain(identity.pidfd()).collect();
+                Ok(Reply { body, descriptors })
+            }
+            Request::Dial => {
+                let path = self.engine_socket.as_deref();
+                let path =
+                    path.ok_or(Refusal::new(Reason::Failed, "no engine socket was named"))?;
+                let stream = directories::dial(path)?;
+                Ok(Reply { body: Vec::new(), descriptors: vec![stream.into()] })
+            }
+            Request::Watch { directory } => {
+                let Begun { watch, directory, names } =
+                    self.directories.watch(&directory, self.engine_socket.as_deref())?;
+                let body =
+                    Encoder::default().u32(directory).each(&names, |out, name| out.text(name));
+                Ok(Reply { body: body.finish(), descriptors: vec![watch.into()] })
+            }
         }
-        Request::Look { place } => {
-            let found = proof::find(place)?;
-            let descriptors = found.netns.visit(open::look)??.into();
-            let id = found.netns.id();
-            let body = Encoder::default().u64(id.dev).u64(id.ino).finish();
-            Ok(Reply { body, descriptors })
-        }
-        Request::Dial => dial(engine_socket),
     }
 }
 
-fn opened(found: proof::Proved, sockets: Sockets) -> Reply {
-    let id = found.netns.id();
-    let body = Encoder::default()
-        .u64(id.dev)
-        .u64(id.ino)
+impl Server {
+    /// Opens all at once, because each waits: the kernel lets a grace period of RCU pass before a
+    /// ring is there (`packet_set_ring` of `net/packet/af_packet.c`), 1 to 30 ms, and one is enough
+    /// for all that wait.
+    fn open_all(&self, places: &[Place], spec: &Spec) -> Vec<Result<Reply, Refusal>> {
+        if let [place] = places {
+            return vec![self.open(place, spec)];
+        }
+        thread::scope(|scope| {
+            let spawn = |place| {
+                let work = move || self.open(place, spec);
+                thread::Builder::new().spawn_scoped(scope, work).map_err(sys::Error::call("clone"))
+            };
+            let threads: Vec<_> = places.iter().map(spawn).collect();
+            let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|_| Err(sys::Error::ThreadDied.into()))
+            };
+            threads.into_iter().map(|thread| join(thread?)).collect()
+        })
+    }
+
+    fn open(&self, place: &Place, spec: &Spec) -> Result<Reply, Refusal> {
+        let found = proof::find(place, &self.directories)?;
+        let sockets = found.netns.visit(|| open::open(spec))??;
+        // Attached first, asked afterwards.
+        Ok(opened(Identity::of(found, place, Age::Newest), sockets))
+    }
+}
+
+/// One answer of several. What it has no room for is to be asked for again.
+fn together(outcomes: Vec<Result<Reply, Refusal>>) -> Reply {
+    let mut whole = Encoder::default().count(outcomes.len());
+    let mut descriptors = Vec::new();
+    // So much is left in the message, with a refusal of each that is still to come.
+    let mut room = MAX_MESSAGE.saturating_sub(outcomes.len() * REFUSAL);
+    for outcome in outcomes {
+        let outcome = outcome.and_then(|reply| {
+            let fits = reply.body.len() <= room
+                && descriptors.len() + reply.descriptors.len() <= MAX_DESCRIPTORS;
+            let full = "the answer has no room for it beside the others";
+            if fits { Ok(reply) } else { Err(Refusal::new(Reason::NotReady, full)) }
+        });
+        whole = match outcome {
+            Ok(reply) => {
+                room -= reply.body.len();
+                descriptors.extend(reply.descriptors);
+                whole.bool(true).bytes(&reply.body)
+            }
+            Err(refusal) => refusal.put(whole.bool(false)),
+        };
+    }
+    Reply { body: whole.finish(), descriptors }
+}
+
+/// What an answer tells of a namespace.
+#[derive(Debug)]
+struct Identity {
+    found: Proved,
+    container: Option<String>,
+}
+
+impl Identity {
+    /// Of a namespace that was found without a process, somebody who lives there is looked for.
+    fn of(mut found: Proved, place: &Place, age: Age) -> Self {
+        let mut container = None;
+        if matches!(place, Place::Sandbox { .. })
+            && let Some(resident) = resident::find(found.netns.id(), age)
+        {
+            found.process = Some(resident.process);
+            container = Some(resident.container);
+        }
+        Self { found, container }
+    }
+
+    fn put(&self, out: Encoder) -> Encoder {
+        let id = self.found.netns.id();
+        out.u64(id.dev)
+            .u64(id.ino)
+            .option(self.found.created, Encoder::u64)
+            .option(self.container.as_deref(), Encoder::text)
+            .bool(self.found.process.is_some())
+    }
+
+    fn pidfd(self) -> Option<OwnedFd> {
+        self.found.process.map(Into::into)
+    }
+}
+
+fn opened(identity: Identity, sockets: Sockets) -> Reply {
+    let body = identity
+        .put(Encoder::default())
         .bool(sockets.program_refused)
         .u32(sockets.geometry.block_bytes())
         .u32(sockets.geometry.blocks())
-        .bool(found.process.is_some())
+        .u64(sockets.frames_before)
+        .u64(sockets.attached)
         .each(&sockets.packet, |out, (index, _)| out.u32(*index))
         .each(&sockets.missing, |out, name| out.text(name))
         .finish();
     let packet = sockets.packet.into_iter().map(|(_, fd)| fd);
-    let descriptors =
-        sockets.netlink.into_iter().chain(found.process.map(Into::into)).chain(packet).collect();
+    let descriptors = sockets.netlink.into_iter().chain(identity.pidfd()).chain(packet).collect();
     Reply { body, descriptors }
-}
-
-fn dial(engine_socket: Option<&str>) -> Result<Reply, Refusal> {
-    let Some(path) = engine_socket else {
-        return Err(Refusal::new(Reason::Failed, "no engine socket was named"));
-    };
-    let stream = UnixStream::connect(Path::new(path)).map_err(|error| {
-        let reason = match error.kind() {
-            io::ErrorKind::PermissionDenied => Reason::NotPermitted,
-            io::ErrorKind::NotFound => Reason::NotFound,
-            _ => Reason::Failed,
-        };
-        let errno = error.raw_os_error();
-        Refusal { errno, ..Refusal::new(reason, format_args!("connect {path}: {error}")) }
-    })?;
-    Ok(Reply { body: Vec::new(), descriptors: vec![stream.into()] })
 }
 
 fn send(channel: &Channel, outcome: Result<Reply, Refusal>) -> Result<(), sys::Error> {
@@ -131,10 +221,6 @@ fn send(channel: &Channel, outcome: Result<Reply, Refusal>) -> Result<(), sys::E
             let descriptors: Vec<_> = reply.descriptors.iter().map(AsFd::as_fd).collect();
             channel.send(&bytes, &descriptors)
         }
-        Err(Refusal { reason, message, errno }) => {
-            let errno = errno.unwrap_or(0).unsigned_abs();
-            let out = Encoder::default().bool(false).u8(reason.code()).u32(errno).text(&message);
-            channel.send(&out.finish(), &[])
-        }
+        Err(refusal) => channel.send(&refusal.put(Encoder::default().bool(false)).finish(), &[]),
     }
 }
