@@ -1,0 +1,231 @@
+//! What becomes of one frame.
+//!
+//! All of what runs for each frame stands in this file, so that it can become one loop.
+
+use filter::{Packet, Plan, VlanTag};
+use model::LinkType;
+use pcapng::PlainPacketBlock;
+use sys::ring::{Block, Frame};
+
+use super::{Desk, FILES, PRINT};
+use crate::{
+    encode::{self, Scratch, Shape},
+    lane::Entry,
+    output::{Record, Room},
+};
+
+impl Desk {
+    /// What becomes of frames whose turn has come: how many are gone. Those behind have to wait.
+    #[inline]
+    pub(crate) fn deliver(
+        &mut self,
+        source: usize,
+        block: &Block,
+        entries: &[Entry],
+        mut lost: u64,
+    ) -> usize {
+        let mut gone = 0;
+        while gone < entries.len() && !self.ordered {
+            if lost == 0 {
+                gone += self.deliver_usual(source, block, &entries[gone..]);
+            }
+            let Some(entry) = entries.get(gone) else { break };
+            if let Some(frame) = block.frame(entry.offset) {
+                if !self.deliver_any(source, &frame, lost) {
+                    break;
+                }
+                lost = 0;
+            }
+            gone += 1;
+        }
+        gone
+    }
+
+    /// The same for frames of which nothing special is to be told, on their way to an output that
+    /// has no limit to watch, in one piece. Ends at the first one of which that is not so.
+    fn deliver_usual(&mut self, index: usize, block: &Block, entries: &[Entry]) -> usize {
+        let Self { sources, outputs, plan, ending, .. } = self;
+        let source = &mut sources[index];
+        let [Some(output), None] = source.outputs else { return 0 };
+        let output = &mut outputs[output];
+        if source.judge_all
+            || source.lost > 0
+            || !source.notes.is_empty()
+            || !output.is_usual()
+            || ending.as_ref().is_some_and(|ending| !ending.writes_the_rest())
+        {
+            return 0;
+        }
+        let Some(slot) = source.recent_slot() else { return 0 };
+        let Some(interface) = slot.numbers[FILES] else { return 0 };
+        if slot.link_type == LinkType::LINUX_SLL2 {
+            return 0;
+        }
+        let (device, hatype) = (slot.interface.index, slot.interface.hatype);
+        let snaplen = plan.snaplen().bytes();
+        let (mut gone, mut kept, mut late, mut truncated) = (0, 0, 0, 0);
+        for entry in entries {
+            let Some(frame) = block.frame(entry.offset) else { break };
+            let (bytes, original_length) = (frame.data(), frame.original_length());
+            let captured = bytes.len();
+            let is_usual = frame.interface_index() == device
+                && frame.hatype() == hatype
+                && frame.vlan().is_none()
+                && captured <= snaplen as usize;
+            if !is_usual || !output.fits(captured) {
+                break;
+            }
+            let (timestamp, flags) = (entry.timestamp, encode::flags(&frame));
+            output.put_plain(&PlainPacketBlock {
+                interface,
+                timestamp,
+                original_length,
+                bytes,
+                flags,
+            });
+            late += u64::from(timestamp < output.latest);
+            output.latest = output.latest.max(timestamp);
+            truncated += u64::from(captured < original_length.min(snaplen) as usize);
+            kept += captured as u64;
+            gone += 1;
+        }
+        if gone == 0 {
+            return 0;
+        }
+        output.count(index, gone as u64);
+        if let Some(slot) = source.recent_slot() {
+            slot.received += gone as u64;
+            slot.captured += gone as u64;
+        }
+        source.stats.captured += gone as u64;
+        source.stats.out_of_order += late;
+        source.stats.truncated += truncated;
+        source.bytes += kept;
+        gone
+    }
+
+    fn deliver_any(&mut self, source: usize, frame: &Frame<'_>, lost: u64) -> bool {
+        let Some(output) = self.sources[source].outputs[FILES] else { return true };
+        let timestamp = frame.timestamp();
+        if !self.outputs[output].plain && !self.turn_before(output, timestamp) {
+            return false;
+        }
+        let slot = match self.sources[source].slot_of(frame.interface_index(), frame.hatype()) {
+            Some(slot) => slot,
+            None => self.meet(source, frame),
+        };
+        let origin = &mut self.sources[source];
+        let link_type = origin.slots[slot].link_type;
+        let mut scratch = Scratch::default();
+        let snaplen = self.plan.snaplen().bytes() as usize;
+        let shape = Shape::of(frame, link_type, snaplen, &mut scratch);
+        if (origin.judge_all || link_type == LinkType::LINUX_SLL2)
+            && !is_wanted(&self.plan, origin.judge_all, frame, &shape)
+        {
+            origin.stats.refused += 1;
+            origin.slots[slot].received += 1;
+            origin.lost += lost;
+            return true;
+        }
+        if self.ending.as_ref().is_some_and(|ending| !ending.writes_the_rest()) {
+            return false;
+        }
+        let out = &mut self.outputs[output];
+        if out.complete || out.broken {
+            origin.slots[slot].received += 1;
+            // Behind a limit nothing is wanted any more; a broken output has lost what was.
+            if out.complete {
+                origin.stats.discarded += 1;
+            } else {
+                origin.stats.dropped_by_us += 1;
+            }
+            return true;
+        }
+        match out.make_room(shape.captured, &origin.notes, &self.budget, &self.orders) {
+            Room::There => {}
+            Room::Made => self.ordered = true,
+            Room::None => return false,
+        }
+        let Some(interface) = origin.slots[slot].numbers[FILES] else {
+            // A link type that the format cannot hold: the ending says so.
+            return false;
+        };
+        let lost = origin.lost + lost;
+        let late = timestamp < out.latest;
+        let record = Record {
+            source,
+            interface,
+            timestamp,
+            shape: &shape,
+            flags: encode::flags(frame),
+            lost,
+            notes: &origin.notes,
+        };
+        out.put(&record);
+        out.latest = out.latest.max(timestamp);
+        if let Some(print) = origin.outputs[PRINT] {
+            let printed = &mut self.outputs[print];
+            if let Some(interface) = origin.slots[slot].numbers[PRINT]
+                && !printed.broken
+                && printed.make_room(shape.captured, &origin.notes, &self.budget, &self.orders)
+                    != Room::None
+            {
+                printed.put(&Record { interface, ..record });
+            }
+        }
+        origin.lost = 0;
+        origin.notes.clear();
+        origin.stats.captured += 1;
+        origin.stats.out_of_order += u64::from(late);
+        let kept = u32::try_from(shape.captured).unwrap_or(u32::MAX);
+        let expected = shape.original.min(self.plan.snaplen().bytes());
+        origin.stats.truncated += u64::from(kept < expected);
+        origin.bytes += u64::from(kept);
+        let slot = &mut origin.slots[slot];
+        slot.received += 1;
+        slot.captured += 1;
+        if !self.outputs[output].plain {
+            self.turn_after(output);
+        }
+        true
+    }
+
+    /// A frame of an interface that is not known yet: it came up a moment ago.
+    #[cold]
+    fn meet(&mut self, source: usize, frame: &Frame<'_>) -> usize {
+        self.look(source);
+        let (index, hatype) = (frame.interface_index(), frame.hatype());
+        if let Some(slot) = self.sources[source].slot_of(index, hatype) {
+            return slot;
+        }
+        let slot = self.sources[source].add_unknown(index, hatype, self.link_type);
+        self.describe(source, slot);
+        slot
+    }
+}
+
+/// The expression, where the kernel has not evaluated it.
+#[cold]
+fn is_wanted(plan: &Plan, judge_all: bool, frame: &Frame<'_>, shape: &Shape<'_>) -> bool {
+    if !judge_all && plan.kernel_decides(frame.hatype()) {
+        return true;
+    }
+    let link_type = LinkType::of(frame.hatype()).unwrap_or(LinkType::LINUX_SLL2);
+    let cooked = link_type == LinkType::LINUX_SLL2;
+    let written = if cooked { shape.joined() } else { Vec::new() };
+    let packet = Packet {
+        data: if cooked { &written } else { frame.data() },
+        original_length: if cooked { shape.original } else { frame.original_length() },
+        network_offset: if cooked {
+            20
+        } else {
+            u32::try_from(frame.network_offset()).unwrap_or(0)
+        },
+        protocol: frame.protocol(),
+        packet_type: frame.packet_type(),
+        interface_index: frame.interface_index(),
+        hatype: frame.hatype(),
+        vlan: if cooked { None } else { frame.vlan().map(|(tci, tpid)| VlanTag { tci, tpid }) },
+    };
+    plan.accepts(link_type, &packet) > 0
+}

@@ -1,0 +1,251 @@
+//! When files begin, turn and end, and what stands in them beside frames.
+
+use filter::Plan;
+use model::LinkType;
+
+use super::{Desk, FILES, PRINT};
+use crate::{
+    Ending, Error, Format, Limit, Series, clock, encode,
+    rotation::{Opening, Turn},
+    source::Source,
+    writer::Order,
+};
+
+impl Desk {
+    /// Puts a slot's interface block into each output of its source.
+    pub(super) fn describe(&mut self, source: usize, slot: usize) {
+        for which in [FILES, PRINT] {
+            let Some(output) = self.sources[source].outputs[which] else { continue };
+            let mut bytes = Vec::new();
+            self.number(source, slot, which, &mut bytes);
+            let output = &mut self.outputs[output];
+            if !bytes.is_empty() && !output.closed {
+                output.put_blocks(bytes, &self.orders);
+            }
+        }
+    }
+
+    /// Gives a slot its number in an output's present file, and appends its block.
+    fn number(&mut self, source: usize, slot: usize, which: usize, bytes: &mut Vec<u8>) {
+        let source = &mut self.sources[source];
+        let Some(output) = source.outputs[which] else { return };
+        let output = &mut self.outputs[output];
+        match output.format {
+            Format::Pcap => {
+                // The first interface of all decides.
+                let link_type = source.slots[slot].link_type;
+                match output.link_type {
+                    None => {
+                        output.link_type = Some(link_type);
+                        pcap_header(link_type, &self.plan).encode(bytes);
+                    }
+                    Some(first) if first != link_type => {
+                        let interface = full_name(source, slot);
+                        let error = Error::LinkTypesDiffer { interface, other: link_type, first };
+                        self.ending.get_or_insert(Ending::Failed(error));
+                        return;
+                    }
+                    Some(_) => {}
+                }
+                source.slots[slot].numbers[which] = Some(0);
+            }
+            Format::Pcapng => {
+                let earlier = source.slots[..slot]
+                    .iter()
+                    .rev()
+                    .find(|other| other.interface.index == source.slots[slot].interface.index)
+                    .and_then(|other| other.numbers[which]);
+                encode::interface_block(
+                    source,
+                    slot,
+                    earlier,
+                    self.plan.snaplen(),
+                    &self.expression,
+                    &self.section.os,
+                    bytes,
+                );
+                source.slots[slot].numbers[which] = Some(output.interfaces);
+                output.interfaces += 1;
+            }
+        }
+    }
+
+    /// Begins a file, or the stream: header, the interfaces in use, names.
+    pub(super) fn open(&mut self, output: usize, now: u64) {
+        let out = &mut self.outputs[output];
+        let opening = out.series.as_mut().map(|series| series.open(now));
+        out.begin_file(opening.as_ref().map(|opening| opening.path.clone()));
+        let number = out.number();
+        if let Some(opening) = opening {
+            if let Some(path) = opening.remove.clone() {
+                self.order(Order::Remove { path });
+            }
+            let Opening { path, existing, .. } = opening;
+            self.order(Order::Open { output: number, path, existing });
+        }
+        let mut bytes = Vec::new();
+        match (self.outputs[output].format, self.outputs[output].link_type) {
+            (Format::Pcapng, _) => encode::section(&self.section, &mut bytes),
+            (Format::Pcap, Some(link_type)) => {
+                pcap_header(link_type, &self.plan).encode(&mut bytes);
+            }
+            (Format::Pcap, None) => {}
+        }
+        for source in 0..self.sources.len() {
+            for which in [FILES, PRINT] {
+                if self.sources[source].outputs[which] != Some(output) {
+                    continue;
+                }
+                for slot in 0..self.sources[source].slots.len() {
+                    self.sources[source].slots[slot].numbers[which] = None;
+                    if !self.sources[source].ended && is_in_force(&self.sources[source], slot) {
+                        self.number(source, slot, which, &mut bytes);
+                    }
+                }
+            }
+        }
+        if self.outputs[output].format == Format::Pcapng {
+            encode::names(&self.names, &mut bytes);
+        }
+        self.outputs[output].put_blocks(bytes, &self.orders);
+    }
+
+    /// Ends the present file: statistics, and what is still in the chunk.
+    pub(super) fn close(&mut self, output: usize, rotated: bool) {
+        let mut bytes = Vec::new();
+        if self.outputs[output].format == Format::Pcapng {
+            for source in 0..self.sources.len() {
+                if !self.sources[source].ended {
+                    self.statistics(source, output, &mut bytes);
+                }
+            }
+        } else if self.outputs[output].link_type.is_none() {
+            // Nothing was ever attached: an empty file is a file all the same.
+            pcap_header(LinkType::ETHERNET, &self.plan).encode(&mut bytes);
+        }
+        let out = &mut self.outputs[output];
+        if !bytes.is_empty() {
+            out.put_blocks(bytes, &self.orders);
+        }
+        out.flush(&self.orders);
+        out.closed = true;
+        let number = out.number();
+        self.order(Order::Close { output: number, rotated });
+    }
+
+    /// The statistics of a source's interfaces in an output's present file.
+    pub(super) fn statistics(&mut self, source: usize, output: usize, bytes: &mut Vec<u8>) {
+        let source = &mut self.sources[source];
+        if source.live.is_some() {
+            source.lost += source.count();
+            source.until = clock::now();
+        }
+        for which in [FILES, PRINT] {
+            if source.outputs[which] == Some(output) {
+                encode::statistics(source, which, bytes);
+            }
+        }
+    }
+
+    /// Ends every file.
+    pub(crate) fn close_all(&mut self) {
+        for output in 0..self.outputs.len() {
+            if !self.outputs[output].closed {
+                self.close(output, false);
+            }
+        }
+    }
+
+    #[cold]
+    pub(super) fn turn_before(&mut self, output: usize, timestamp: u64) -> bool {
+        let out = &mut self.outputs[output];
+        let bytes = out.file_bytes();
+        match out.series.as_mut().map(|series| series.before_packet(timestamp, bytes)) {
+            Some(turn) => self.turn(output, turn, timestamp),
+            None => true,
+        }
+    }
+
+    #[cold]
+    pub(super) fn turn_after(&mut self, output: usize) {
+        let out = &self.outputs[output];
+        if let Some(packets) = self.autostop.packets {
+            // Each series has its own limit where there are several.
+            if out.packets >= packets {
+                self.reach(output, Limit::Packets(packets));
+                return;
+            }
+        }
+        let turn = out
+            .series
+            .as_ref()
+            .map_or(Turn::Stay, |series| series.after_packet(out.file_bytes(), out.file_packets));
+        self.turn(output, turn, clock::now());
+    }
+
+    fn turn(&mut self, output: usize, turn: Turn, now: u64) -> bool {
+        match turn {
+            Turn::Stay => true,
+            Turn::Next => {
+                self.close(output, true);
+                self.open(output, now);
+                true
+            }
+            Turn::End(limit) => {
+                if matches!(limit, Limit::Files(_)) {
+                    self.close(output, true);
+                }
+                self.reach(output, limit);
+                false
+            }
+        }
+    }
+
+    /// A limit is reached: of the session, or of one series among several.
+    fn reach(&mut self, output: usize, limit: Limit) {
+        self.outputs[output].complete = true;
+        let printed = self.print;
+        let all = self
+            .outputs
+            .iter()
+            .enumerate()
+            .all(|(index, output)| output.complete || Some(index) == printed);
+        if all {
+            self.ending.get_or_insert(Ending::Limit(limit));
+        }
+    }
+
+    /// Switches files whose time has come. Gives the next such time.
+    pub(crate) fn turn_by_clock(&mut self, now: u64) -> Option<u64> {
+        let mut next = None;
+        for output in 0..self.outputs.len() {
+            let out = &self.outputs[output];
+            let Some(ends_at) = out.series.as_ref().and_then(Series::ends_at) else { continue };
+            if out.complete || self.ending.is_some() {
+                continue;
+            }
+            if ends_at <= now {
+                let turn = out.series.as_ref().map_or(Turn::Stay, Series::next);
+                self.turn(output, turn, now);
+            }
+            let ends_at = self.outputs[output].series.as_ref().and_then(Series::ends_at);
+            next = [next, ends_at].into_iter().flatten().min();
+        }
+        next
+    }
+}
+
+fn pcap_header(link_type: LinkType, plan: &Plan) -> pcapng::PcapHeader {
+    pcapng::PcapHeader { link_type: link_type.0, snaplen: plan.snaplen().bytes() }
+}
+
+/// `web/eth0`.
+fn full_name(source: &Source, slot: usize) -> String {
+    format!("{}/{}", source.identity.name, source.slots[slot].interface.name)
+}
+
+/// Whether a slot is the last description of its interface.
+fn is_in_force(source: &Source, slot: usize) -> bool {
+    let index = source.slots[slot].interface.index;
+    !source.slots[slot + 1..].iter().any(|later| later.interface.index == index)
+}
