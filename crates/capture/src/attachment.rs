@@ -1,4 +1,4 @@
-use std::{net::IpAddr, os::fd::OwnedFd};
+use std::{net::IpAddr, os::fd::OwnedFd, time::Duration};
 
 use model::NetnsId;
 use sys::{packet::PacketSocket, ring::Geometry};
@@ -16,7 +16,8 @@ pub struct Identity {
     pub description: String,
     /// Names of the networks that addresses inside belong to, for the interfaces' descriptions.
     pub networks: Vec<(IpAddr, String)>,
-    /// Told at the first frame: since when this is captured, and what is missing before.
+    /// Told at the first frame, or with the statistics where none comes: since when this is
+    /// captured, and what is missing before.
     pub note: Option<String>,
 }
 
@@ -41,4 +42,19 @@ pub struct Attachment {
     /// Interfaces that are described in the file before they have spoken: all that are up when
     /// `None`.
     pub only: Option<Vec<String>>,
+    /// The capture of the same target in the namespace that it had before. Interfaces of the same
+    /// device name are linked to that one's, and where each target has its own file that one's goes
+    /// on, unless it was given up: see [`crate::Pipeline::suspend`].
+    pub follows: Option<CaptureId>,
+    /// What was missed before, where that is known.
+    pub blind: Option<Blind>,
+}
+
+/// What a capture missed at its beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Blind {
+    /// From the making of the namespace until it was captured.
+    pub time: Duration,
+    /// Frames that its interfaces had counted when it was captured.
+    pub frames: u64,
 }

@@ -19,7 +19,7 @@ pub(crate) const CHUNK: usize = 320 << 10;
 /// outside of their ring.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    total: usize,
+    total: AtomicUsize,
     used: AtomicUsize,
     /// Chunks that were written. The last one given back is the first taken: it is still in cache.
     free: Mutex<Vec<Chunk>>,
@@ -31,16 +31,25 @@ impl Budget {
     /// A budget of `total` bytes, and at least what `outputs` outputs take. `waker` is called when memory that was
     /// wanted in vain comes free.
     pub(crate) fn new(total: usize, outputs: usize, waker: Waker) -> Self {
-        let total = total.max(MIN_MEMORY);
-        // Each output has one that is being filled, and there has to be one to go on with.
-        let total = total.max((outputs + 2) * CHUNK);
-        Self {
-            total,
+        let budget = Self {
+            total: AtomicUsize::new(total.max(MIN_MEMORY)),
             used: AtomicUsize::new(0),
             free: Mutex::new(Vec::new()),
             wanted: AtomicBool::new(false),
             waker,
-        }
+        };
+        budget.provide_for(outputs);
+        budget
+    }
+
+    /// Makes it no less than what so many outputs take: each has a chunk that is being filled, and
+    /// there has to be one to go on with.
+    pub(crate) fn provide_for(&self, outputs: usize) {
+        self.total.fetch_max((outputs + 2) * CHUNK, Ordering::Relaxed);
+    }
+
+    fn total(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
     }
 
     /// An empty chunk, if there is memory for one.
@@ -71,7 +80,7 @@ impl Budget {
     /// Takes `bytes` out of the budget for frames that wait outside of their ring: at most half of
     /// it, so that there is always something left to write with.
     pub(crate) fn reserve_waiting(&self, bytes: usize) -> bool {
-        self.used.load(Ordering::Relaxed) + bytes <= self.total / 2 && self.reserve(bytes)
+        self.used.load(Ordering::Relaxed) + bytes <= self.total() / 2 && self.reserve(bytes)
     }
 
     /// Gives back what [`Budget::reserve_waiting`] took.
@@ -82,7 +91,7 @@ impl Budget {
     fn reserve(&self, bytes: usize) -> bool {
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|sum| *sum <= self.total)
+                used.checked_add(bytes).filter(|sum| *sum <= self.total())
             })
             .is_ok()
     }

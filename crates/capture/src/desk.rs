@@ -1,10 +1,12 @@
 //! The reader's desk: sources on one side, outputs on the other. What happens to a frame between
-//! them stands in [`delivery`], what happens to files in [`files`].
+//! them stands in [`delivery`], what happens to files in [`files`], and what becomes of the place
+//! of a source that ends in [`succession`].
 
 mod delivery;
 mod files;
+mod succession;
 
-use std::{fs::File, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, fs::File, net::IpAddr, path::PathBuf, sync::Arc};
 
 use crossbeam_channel::Sender;
 use filter::Plan;
@@ -12,13 +14,15 @@ use model::LinkType;
 use sys::poll::Waker;
 
 use crate::{
-    Config, Destination, Ending, Event, FileName, Format, Series, Snapshot,
+    CaptureId, Config, Destination, Ending, Event, FileName, Format, Identity, Series, Snapshot,
     budget::Budget,
     clock,
     config::SectionText,
     encode,
+    estate::Estate,
     output::Output,
-    source::{OUTPUTS, Source},
+    rotation::Names,
+    source::Source,
     writer::{Order, Outcome, Tally},
 };
 
@@ -44,8 +48,26 @@ impl Told {
 /// Everything that frames meet on their way, but the rings.
 #[derive(Debug)]
 pub(crate) struct Desk {
+    /// All that there ever were, in the order in which they came.
     pub(crate) sources: Vec<Source>,
+    /// Those that have not ended.
+    pub(crate) present: Vec<usize>,
+    /// Seats that nobody sits in: with those of `present`, the first so many numbers.
+    seats: Vec<usize>,
+    /// What sources have left to successors.
+    estates: HashMap<CaptureId, Estate>,
+    /// Those that are written to, and some that will be others.
     pub(crate) outputs: Vec<Output>,
+    /// Which of them will be others.
+    retired: Vec<usize>,
+    /// How many there ever were.
+    numbered: usize,
+    /// Bytes in files of those that are gone, and how many files these were.
+    past: (u64, u32),
+    /// The file that was opened last.
+    file: Option<PathBuf>,
+    /// Names of files that are taken.
+    file_names: Names,
     pub(crate) names: Vec<(IpAddr, String)>,
     pub(crate) ending: Option<Ending>,
     plan: Arc<Plan>,
@@ -73,7 +95,15 @@ impl Desk {
     ) -> Self {
         let mut desk = Self {
             sources: Vec::new(),
+            present: Vec::new(),
+            seats: Vec::new(),
+            estates: HashMap::new(),
             outputs: Vec::new(),
+            retired: Vec::new(),
+            numbered: 0,
+            past: (0, 0),
+            file: None,
+            file_names: Names::default(),
             names: Vec::new(),
             ending: None,
             plan: config.plan,
@@ -93,7 +123,8 @@ impl Desk {
         match config.destination {
             Destination::Files { name, split: true } => desk.split = Some(name),
             Destination::Files { name, split: false } => {
-                desk.add_series(name, None);
+                let output = desk.add_series(name, None);
+                desk.open(output, clock::now());
             }
             Destination::Stream { file, name } => {
                 desk.add_stream(file, name, config.format);
@@ -105,22 +136,35 @@ impl Desk {
         desk
     }
 
+    /// A new series of files, of which none is open yet.
     fn add_series(&mut self, name: FileName, target: Option<String>) -> usize {
         let series = Series::new(name, target, self.rotation.clone(), self.autostop.clone());
-        let output = self.outputs.len();
-        let limited = self.autostop.packets.is_some();
-        self.outputs.push(Output::new(output, Some(series), self.format, limited));
+        self.add_output(Some(series), self.format)
+    }
+
+    fn add_stream(&mut self, file: File, path: PathBuf, format: Format) -> usize {
+        let output = self.add_output(None, format);
+        let number = self.outputs[output].number();
+        self.order(Order::Stream { output: number, file, path });
         self.open(output, clock::now());
         output
     }
 
-    fn add_stream(&mut self, file: File, path: PathBuf, format: Format) -> usize {
-        let output = self.outputs.len();
+    fn add_output(&mut self, series: Option<Series>, format: Format) -> usize {
         let limited = self.autostop.packets.is_some();
-        self.outputs.push(Output::new(output, None, format, limited));
-        self.order(Order::Stream { output, file, path });
-        self.open(output, clock::now());
-        output
+        let output = Output::new(self.numbered, series, format, limited);
+        self.numbered += 1;
+        match self.retired.pop() {
+            Some(place) => {
+                self.outputs[place] = output;
+                place
+            }
+            None => {
+                self.outputs.push(output);
+                self.budget.provide_for(self.outputs.len());
+                self.outputs.len() - 1
+            }
+        }
     }
 
     /// Whether a full chunk was ordered to be written since the last call.
@@ -138,26 +182,38 @@ impl Desk {
         self.events.tell(event);
     }
 
-    /// The outputs for a new source of this name.
-    pub(crate) fn outputs_for(&mut self, name: &str) -> [Option<usize>; OUTPUTS] {
-        let files = match self.split.clone() {
-            Some(file_name) => self.add_series(file_name, Some(name.to_owned())),
-            None => 0,
-        };
-        [Some(files), self.print]
-    }
-
     /// Takes a source in, and describes its interfaces in its outputs.
-    pub(crate) fn add(&mut self, source: Source) -> usize {
+    pub(crate) fn add(&mut self, mut source: Source, follows: Option<CaptureId>) -> usize {
         let index = self.sources.len();
+        source.heritage = follows.map(|id| self.take_estate(id)).unwrap_or_default();
+        let files = match (&self.split, source.heritage.outputs[FILES]) {
+            (Some(_), Some(output)) => output,
+            (Some(name), None) => self.add_series(name.clone(), Some(source.identity.name.clone())),
+            (None, _) => 0,
+        };
+        source.outputs = [Some(files), self.print];
+        source.seat = self.seats.pop().unwrap_or(self.present.len());
         self.sources.push(source);
-        self.look(index);
+        self.present.push(index);
+        let new = self.sources[index].look(self.link_type);
+        let out = &self.outputs[files];
+        if out.is_unopened() && !out.complete {
+            // Interfaces before names: what Wireshark takes for a file's encapsulation is what the
+            // first blocks say.
+            self.open(files, clock::now());
+        }
+        self.introduce(index, new);
         index
     }
 
     /// Asks a source for its interfaces, and describes those that are new or different.
     pub(crate) fn look(&mut self, source: usize) {
         let new = self.sources[source].look(self.link_type);
+        self.introduce(source, new);
+    }
+
+    /// Describes interfaces, and asks for the sockets that they need.
+    fn introduce(&mut self, source: usize, new: Vec<usize>) {
         for slot in new {
             self.describe(source, slot);
             if let Some(index) = self.sources[source].bind_next(slot) {
@@ -167,28 +223,43 @@ impl Desk {
         }
     }
 
+    /// Calls a source something else, and describes its interfaces anew where that changes what
+    /// was said of them.
+    pub(crate) fn rename(&mut self, source: usize, identity: Identity) {
+        let renamed = &mut self.sources[source];
+        let before = std::mem::replace(&mut renamed.identity, identity);
+        let says = |identity: &Identity, slot: usize| {
+            let interface = &renamed.slots[slot].interface;
+            (encode::full_name(identity, interface), encode::description(identity, interface))
+        };
+        let changed: Vec<usize> = (0..renamed.slots.len())
+            .filter(|slot| renamed.is_in_force(*slot))
+            .filter(|slot| says(&before, *slot) != says(&renamed.identity, *slot))
+            .collect();
+        for slot in changed {
+            let slot = self.sources[source].renew(slot);
+            self.describe(source, slot);
+        }
+    }
+
     /// Ends a source: everything of it is in the files, but its statistics.
     pub(crate) fn end(&mut self, source: usize) {
-        for output in 0..self.outputs.len() {
-            if self.outputs[output].format == Format::Pcapng && !self.outputs[output].closed {
-                let mut bytes = Vec::new();
-                self.statistics(source, output, &mut bytes);
-                if !bytes.is_empty() {
-                    self.outputs[output].put_blocks(bytes, &self.orders);
-                }
+        let notes = std::mem::take(&mut self.sources[source].notes);
+        for which in [FILES, PRINT] {
+            let Some(output) = self.sources[source].outputs[which] else { continue };
+            let mut bytes = Vec::new();
+            self.statistics(source, which, &notes, &mut bytes);
+            let output = &mut self.outputs[output];
+            if !bytes.is_empty() && !output.closed {
+                output.put_blocks(bytes, &self.orders);
             }
+            output.flush(&self.orders);
         }
-        self.sources[source].ended = true;
-        if self.split.is_some() && self.ending.is_none() {
-            // Its own files are complete. The stream for printing is shared.
-            if let Some(output) = self.sources[source].outputs[FILES]
-                && !self.outputs[output].closed
-            {
-                self.close(output, false);
-                self.outputs[output].complete = true;
-            }
-        }
-        self.tell(Event::Detached(self.sources[source].report()));
+        self.present.retain(|present| *present != source);
+        self.seats.push(self.sources[source].seat);
+        self.leave(source);
+        self.sources[source].end();
+        self.order(Order::Tell { source });
     }
 
     /// New names for addresses: into every file from now on.
@@ -213,9 +284,16 @@ impl Desk {
         match outcome {
             Outcome::Done { path, rotated } => self.tell(Event::FileDone { path, rotated }),
             Outcome::Lost { output, tally } => self.take_back(output, &tally),
+            Outcome::Ended { source } => {
+                self.tell(Event::Detached(self.sources[source].report()));
+            }
             Outcome::Broken { output, error, pipe_closed } => {
-                self.outputs[output].broken = true;
-                if Some(output) == self.print {
+                // One that is gone has nothing more to lose.
+                let place = self.outputs.iter().position(|other| other.number() == output);
+                if let Some(place) = place {
+                    self.outputs[place].broken = true;
+                }
+                if place.is_some() && place == self.print {
                     // Who prints has seen enough; the file goes on.
                     return;
                 }
@@ -230,7 +308,7 @@ impl Desk {
 
     /// Frames that were counted as captured did not arrive.
     fn take_back(&mut self, output: usize, tally: &Tally) {
-        if Some(output) == self.print {
+        if self.print.is_some_and(|print| self.outputs[print].number() == output) {
             return;
         }
         let pipe_closed = matches!(self.ending, Some(Ending::PipeClosed));
@@ -262,9 +340,9 @@ impl Desk {
         Snapshot {
             packets: sources.iter().map(|source| source.stats.captured).sum(),
             sources,
-            bytes: files().map(|(_, output)| output.bytes()).sum(),
-            file: files().filter_map(|(_, output)| output.path.clone()).next_back(),
-            files: files().map(|(_, output)| output.files).sum(),
+            bytes: self.past.0 + files().map(|(_, output)| output.bytes()).sum::<u64>(),
+            file: self.file.clone(),
+            files: self.past.1 + files().map(|(_, output)| output.files).sum::<u32>(),
         }
     }
 }

@@ -3,13 +3,13 @@
 
 use std::net::IpAddr;
 
-use model::{LinkType, PacketType, Snaplen};
+use model::{Interface, LinkType, PacketType, Snaplen};
 use pcapng::{
     Flags, InterfaceBlock, NameBlock, PacketDirection, Reception, Section, StatisticsBlock,
 };
 use sys::ring::Frame;
 
-use crate::{config::SectionText, source::Source};
+use crate::{Identity, config::SectionText, source::Source};
 
 /// Bytes of a VLAN tag.
 const TAG: usize = 4;
@@ -155,11 +155,39 @@ pub(crate) fn names(names: &[(IpAddr, String)], out: &mut Vec<u8>) {
     NameBlock { names: &names, comments: &[] }.encode(out);
 }
 
-/// The interface block of a slot. `earlier` is the number of the block that it takes the place of.
+/// `web/eth0`.
+pub(crate) fn full_name(identity: &Identity, interface: &Interface) -> String {
+    format!("{}/{}", identity.name, interface.name)
+}
+
+/// What an interface block says of an interface beside its name: whose it is, and its networks.
+pub(crate) fn description(identity: &Identity, interface: &Interface) -> String {
+    let mut description = identity.description.clone();
+    let is_inside = |ip: &IpAddr| interface.addresses.iter().any(|network| network.address == *ip);
+    let mut networks: Vec<&str> =
+        identity.networks.iter().filter(|(ip, _)| is_inside(ip)).map(|(_, name)| &**name).collect();
+    networks.dedup();
+    for network in networks {
+        description.push_str(", network ");
+        description.push_str(network);
+    }
+    description
+}
+
+/// The interface block that a block takes the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Earlier {
+    /// An earlier description of the interface.
+    Description(u32),
+    /// The interface of the same name in the target's earlier namespace.
+    Namespace(u32),
+}
+
+/// The interface block of a slot. `earlier` is the block that it takes the place of.
 pub(crate) fn interface_block(
     source: &Source,
     slot: usize,
-    earlier: Option<u32>,
+    earlier: Option<Earlier>,
     snaplen: Snaplen,
     expression: &str,
     os: &str,
@@ -167,20 +195,7 @@ pub(crate) fn interface_block(
 ) {
     let slot = &source.slots[slot];
     let interface = &slot.interface;
-    let mut description = source.identity.description.clone();
-    let is_inside = |ip: &IpAddr| interface.addresses.iter().any(|network| network.address == *ip);
-    let mut networks: Vec<&str> = source
-        .identity
-        .networks
-        .iter()
-        .filter(|(ip, _)| is_inside(ip))
-        .map(|(_, name)| &**name)
-        .collect();
-    networks.dedup();
-    for network in networks {
-        description.push_str(", network ");
-        description.push_str(network);
-    }
+    let description = description(&source.identity, interface);
     let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
     for network in &interface.addresses {
         match network.address {
@@ -188,16 +203,20 @@ pub(crate) fn interface_block(
             IpAddr::V6(address) => ipv6.push((address, network.prefix)),
         }
     }
-    let earlier = earlier.map(|earlier| {
-        format!(
-            "from here on in place of interface {earlier} of this file: what describes it changed"
-        )
+    let earlier = earlier.map(|earlier| match earlier {
+        Earlier::Description(number) => format!(
+            "from here on in place of interface {number} of this file: what describes it changed"
+        ),
+        Earlier::Namespace(number) => format!(
+            "from here on in place of interface {number} of this file: the same target, which has \
+             another namespace now"
+        ),
     });
     let comments: Vec<&str> = earlier.as_deref().into_iter().collect();
     InterfaceBlock {
         link_type: slot.link_type.0,
         snaplen: snaplen.bytes(),
-        name: &format!("{}/{}", source.identity.name, interface.name),
+        name: &full_name(&source.identity, interface),
         description: given(&description),
         ipv4: &ipv4,
         ipv6: &ipv6,
@@ -212,8 +231,8 @@ pub(crate) fn interface_block(
 }
 
 /// The statistics blocks of a source's interfaces. The kernel counts drops for a namespace and not
-/// for an interface, so they stand once, at the first.
-pub(crate) fn statistics(source: &Source, which: usize, out: &mut Vec<u8>) {
+/// for an interface, so they stand once, at the first; and so do the notes that no packet came for.
+pub(crate) fn statistics(source: &Source, which: usize, notes: &[String], out: &mut Vec<u8>) {
     let stats = &source.stats;
     let sum = format!(
         "namespace of {}: received {} = captured {} + dropped by kernel {} + dropped by whaletap {} \
@@ -226,7 +245,7 @@ pub(crate) fn statistics(source: &Source, which: usize, out: &mut Vec<u8>) {
         stats.refused,
         stats.discarded,
     );
-    let sum = [&*sum];
+    let comments: Vec<&str> = notes.iter().map(|note| &**note).chain([&*sum]).collect();
     let mut first = true;
     for slot in &source.slots {
         let Some(interface) = slot.numbers[which] else { continue };
@@ -241,7 +260,7 @@ pub(crate) fn statistics(source: &Source, which: usize, out: &mut Vec<u8>) {
             filteraccept: Some(slot.received),
             osdrop: is_first.then_some(stats.dropped_by_kernel),
             usrdeliv: Some(slot.captured),
-            comments: if is_first { &sum } else { &[] },
+            comments: if is_first { &comments } else { &[] },
         }
         .encode(out);
     }

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use model::{NetnsId, Stats};
 
-use crate::{CaptureId, Error};
+use crate::{Blind, CaptureId, Error};
 
 /// What a pipeline tells while it runs.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub enum Event {
         /// The interface.
         index: u32,
     },
-    /// A capture has ended, and everything of it is on its way to the file.
+    /// A capture has ended, and everything of it is written, or counted as lost.
     Detached(SourceReport),
     /// The pipeline ends by itself.
     Ending(Ending),
@@ -91,6 +91,12 @@ pub struct SourceReport {
     pub stats: Stats,
     /// Captured bytes.
     pub bytes: u64,
+    /// Since when it is captured, in nanoseconds since 1970.
+    pub since: u64,
+    /// When its namespace was let go, in nanoseconds since 1970; `None` while it is captured.
+    pub until: Option<u64>,
+    /// What was missed before, where that is known.
+    pub blind: Option<Blind>,
     /// It has ended.
     pub ended: bool,
 }

@@ -22,6 +22,7 @@ mod crew;
 mod desk;
 mod encode;
 mod error;
+mod estate;
 mod event;
 mod file_name;
 mod lane;
@@ -33,7 +34,7 @@ mod rotation;
 mod source;
 mod writer;
 
-pub use attachment::{Attachment, CaptureId, Identity};
+pub use attachment::{Attachment, Blind, CaptureId, Identity};
 pub use budget::MIN_MEMORY;
 pub use config::{Config, Destination, Format, KeepFree, SectionText};
 pub use error::Error;

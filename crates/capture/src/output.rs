@@ -1,6 +1,6 @@
 //! One output: the chunk that is being filled, and the file that it will be part of.
 
-use std::{path::PathBuf, time::Instant};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use model::LinkType;
@@ -33,8 +33,10 @@ pub(crate) struct Output {
     sent: u64,
     /// Since when the chunk has something in it.
     pub(crate) chunk_since: Option<Instant>,
-    /// Packets of each source in the chunk.
-    tally: Vec<u64>,
+    /// Packets in the chunk: for each seat the source that has it, and how many are that one's.
+    tally: Vec<(usize, u64)>,
+    /// The same of sources whose seat is another's by now.
+    tally_aside: Tally,
     /// Interface blocks in the present file.
     pub(crate) interfaces: u32,
     /// Packets in the present file.
@@ -45,7 +47,6 @@ pub(crate) struct Output {
     pub(crate) latest: u64,
     /// The one link type of a pcap file.
     pub(crate) link_type: Option<LinkType>,
-    pub(crate) path: Option<PathBuf>,
     /// Files opened.
     pub(crate) files: u32,
     /// Nothing has to be asked at each packet: no limit, and one file.
@@ -73,6 +74,8 @@ pub(crate) enum Room {
 #[derive(Debug)]
 pub(crate) struct Record<'a> {
     pub(crate) source: usize,
+    /// The source's seat.
+    pub(crate) seat: usize,
     /// The interface block's number.
     pub(crate) interface: u32,
     pub(crate) timestamp: u64,
@@ -101,12 +104,12 @@ impl Output {
             sent: 0,
             chunk_since: None,
             tally: Vec::new(),
+            tally_aside: Tally::new(),
             interfaces: 0,
             file_packets: 0,
             packets: 0,
             latest: 0,
             link_type: None,
-            path: None,
             files: 0,
             broken: false,
             complete: false,
@@ -148,7 +151,7 @@ impl Output {
             }
             Format::Pcapng => self.put_block(record),
         }
-        self.count(record.source, 1);
+        self.count(record.seat, record.source, 1);
     }
 
     /// Puts a packet of the usual kind into the chunk, which has room: see [`Output::fits`]. To be
@@ -170,16 +173,28 @@ impl Output {
         self.chunk.room() >= captured + BLOCK_OVERHEAD
     }
 
-    /// Counts packets of a source that were put into the chunk.
+    /// Counts packets of a source in this seat that were put into the chunk.
     #[inline]
-    pub(crate) fn count(&mut self, source: usize, packets: u64) {
-        if source >= self.tally.len() {
-            self.tally.resize(source + 1, 0);
+    pub(crate) fn count(&mut self, seat: usize, source: usize, packets: u64) {
+        match self.tally.get_mut(seat) {
+            Some((sitting, count)) if *sitting == source => *count += packets,
+            _ => self.seat(seat, source, packets),
         }
-        self.tally[source] += packets;
         self.begin_waiting();
         self.file_packets += packets;
         self.packets += packets;
+    }
+
+    /// The first packets of a source in its seat.
+    #[cold]
+    fn seat(&mut self, seat: usize, source: usize, packets: u64) {
+        if seat >= self.tally.len() {
+            self.tally.resize(seat + 1, (source, 0));
+        }
+        let earlier = std::mem::replace(&mut self.tally[seat], (source, packets));
+        if earlier.1 > 0 {
+            self.tally_aside.push(earlier);
+        }
     }
 
     #[inline]
@@ -260,10 +275,17 @@ impl Output {
         self.file_sent += bytes.len() as u64;
         self.sent += bytes.len() as u64;
         if bytes.size() > 0 {
-            let counts = self.tally.iter_mut().map(std::mem::take).enumerate();
-            let tally: Tally = counts.filter(|(_, count)| *count > 0).collect();
+            let mut tally = std::mem::take(&mut self.tally_aside);
+            tally.extend(self.tally.iter().filter(|(_, count)| *count > 0));
+            self.tally.iter_mut().for_each(|(_, count)| *count = 0);
             let _ = orders.send(Order::Write { output: self.number, bytes, tally });
         }
+    }
+
+    /// It will not be written to any more: lets go of all that is only needed for that.
+    pub(crate) fn retire(&mut self) {
+        let (number, format) = (self.number, self.format);
+        *self = Self { complete: true, closed: true, ..Self::new(number, None, format, true) };
     }
 
     /// Its number at the writer.
@@ -271,13 +293,17 @@ impl Output {
         self.number
     }
 
+    /// Whether it has no file at present: none yet, or none since its last one was closed.
+    pub(crate) fn is_unopened(&self) -> bool {
+        self.closed || self.files == 0
+    }
+
     /// Begins a file: what was counted for the last one is over.
-    pub(crate) fn begin_file(&mut self, path: Option<PathBuf>) {
+    pub(crate) fn begin_file(&mut self) {
         self.interfaces = 0;
         self.file_sent = 0;
         self.file_packets = 0;
         self.files += 1;
         self.closed = false;
-        self.path = path;
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     Attachment, CaptureId, Config, Error, Event, Identity, Report, Snapshot,
     crew::Crew,
     reader::{Command, Reader},
+    source::Place,
 };
 
 /// Rings, files, and the two threads between them: see [`crate`].
@@ -77,10 +78,26 @@ impl Pipeline {
     /// Lets a namespace go once what it has sent so far is out of its rings. An
     /// [`Event::Detached`] follows when all of it is written.
     pub fn detach(&self, id: CaptureId) {
-        self.tell(Command::Detach(id));
+        self.tell(Command::Detach(id, Place::GivenUp));
     }
 
-    /// Calls a capture by another name from now on.
+    /// As [`Pipeline::detach`], for a target that may come back: its place in the files is kept for
+    /// a capture that [follows](Attachment::follows) this one. Where each target has its own file,
+    /// that stays open; otherwise the new one's interfaces are linked to this one's. Until then, or
+    /// until [`Pipeline::forget`], the place costs an entry in a table, and a file where it has one.
+    pub fn suspend(&self, id: CaptureId) {
+        self.tell(Command::Detach(id, Place::Kept));
+    }
+
+    /// A target will not come back: gives up the place that [`Pipeline::suspend`] keeps, if no
+    /// capture has it by now, and closes its file where it has its own.
+    pub fn forget(&self, id: CaptureId) {
+        self.tell(Command::Forget(id));
+    }
+
+    /// Calls a capture by another name from now on: where what is said of an interface changes by
+    /// that, another interface block with the new one follows, and frames belong to it that are
+    /// written later. Names of files stay, and [`Identity::note`] is not told again.
     pub fn rename(&self, id: CaptureId, identity: Identity) {
         self.tell(Command::Rename(id, identity));
     }

@@ -22,7 +22,7 @@ use crate::{
     desk::{Desk, Told},
     lane::Lane,
     merge::{Step, merge},
-    source::Source,
+    source::{Place, Source},
     writer::{Order, Outcome, Pen},
 };
 
@@ -31,7 +31,8 @@ use crate::{
 pub(crate) enum Command {
     Attach(Box<Attachment>, Sender<Result<(), Error>>),
     Extend(CaptureId, Vec<(Option<u32>, PacketSocket)>, Geometry),
-    Detach(CaptureId),
+    Detach(CaptureId, Place),
+    Forget(CaptureId),
     Rename(CaptureId, Identity),
     Names(Vec<(std::net::IpAddr, String)>),
     Snapshot(Sender<Snapshot>),
@@ -206,7 +207,7 @@ impl Reader {
             }
             until(self.lanes.iter().map(|lane| lane.settles_at(front)).max().unwrap_or(0))
         });
-        let draining = self.desk.sources.iter().any(Source::is_draining).then_some(MIN_SLEEP);
+        let draining = self.sources().any(Source::is_draining).then_some(MIN_SLEEP);
         let flush = self.desk.outputs.iter().filter_map(|output| output.chunk_since).min();
         let flush = flush.map(|since| FLUSH_AFTER.saturating_sub(since.elapsed()).max(MIN_SLEEP));
         let duration = self.duration.map(|all| all.saturating_sub(self.started.elapsed()));
@@ -224,14 +225,16 @@ impl Reader {
                 // What cannot be mapped is not captured, and the interface has no frames.
                 let _ = self.extend(id, sockets, geometry);
             }
-            Command::Detach(id) => {
-                if let Some(source) = self.source_mut(id) {
-                    source.refuse();
+            Command::Detach(id, place) => {
+                if let Some(source) = self.desk.find(id) {
+                    self.desk.keep_place(source, place);
+                    self.desk.sources[source].refuse();
                 }
             }
+            Command::Forget(id) => self.desk.forget(id),
             Command::Rename(id, identity) => {
-                if let Some(source) = self.source_mut(id) {
-                    source.identity = identity;
+                if let Some(source) = self.desk.find(id) {
+                    self.desk.rename(source, identity);
                 }
             }
             Command::Names(names) => self.desk.set_names(names),
@@ -249,24 +252,26 @@ impl Reader {
         }
     }
 
-    fn source_mut(&mut self, id: CaptureId) -> Option<&mut Source> {
-        self.desk.sources.iter_mut().find(|source| source.id == id)
-    }
-
+    /// What fails leaves nothing behind: descriptors that are closed are not waited for, and
+    /// outputs are made when nothing can fail any more.
     fn attach(&mut self, attachment: Attachment) -> Result<(), Error> {
+        if self.desk.ending.is_some() {
+            // Nobody would put an end to it.
+            return Err(Error::Ended);
+        }
         let index = self.desk.sources.len();
+        let follows = attachment.follows;
         let mut rings = Vec::new();
         for (_, socket) in &attachment.sockets {
             rings.push(Ring::map(socket, attachment.geometry)?);
             self.poller.add(socket, KEY_RING, Trigger::Edge)?;
         }
-        let outputs = self.desk.outputs_for(&attachment.identity.name);
-        let source = Source::new(attachment, clock::now(), outputs)?;
+        let source = Source::new(attachment, clock::now())?;
         if let Some(changes) = source.changes() {
             self.poller.add(changes, KEY_SOURCE + index as u64, Trigger::Level)?;
         }
         self.lanes.extend(rings.into_iter().map(|ring| Lane::new(ring, index)));
-        self.desk.add(source);
+        self.desk.add(source, follows);
         Ok(())
     }
 
@@ -276,9 +281,7 @@ impl Reader {
         sockets: Vec<(Option<u32>, PacketSocket)>,
         geometry: Geometry,
     ) -> Result<(), Error> {
-        let Some(index) = self.desk.sources.iter().position(|source| source.id == id) else {
-            return Ok(());
-        };
+        let Some(index) = self.desk.find(id) else { return Ok(()) };
         let mut rings = Vec::new();
         for (_, socket) in &sockets {
             rings.push(Ring::map(socket, geometry)?);
@@ -311,7 +314,8 @@ impl Reader {
     }
 
     fn count(&mut self) {
-        for source in &mut self.desk.sources {
+        for index in &self.desk.present {
+            let source = &mut self.desk.sources[*index];
             source.lost += source.count();
         }
         self.counted = Instant::now();
@@ -402,11 +406,10 @@ impl Reader {
 
     /// Lets namespaces go that are drained, and ends their sources when their frames are written.
     fn let_go(&mut self, now: u64) {
-        for index in 0..self.desk.sources.len() {
+        let mut at = 0;
+        while let Some(index) = self.desk.present.get(at).copied() {
+            at += 1;
             let source = &mut self.desk.sources[index];
-            if source.ended {
-                continue;
-            }
             if source.is_draining() {
                 let retire = self.lanes.iter().filter(|lane| lane.source == index);
                 let retire = retire.map(Lane::retire).max().unwrap_or_default();
@@ -421,11 +424,13 @@ impl Reader {
                 }
                 source.let_go(now);
             }
-            let is_written = self.lanes.iter().all(|lane| lane.source != index || lane.len() == 0);
-            if source.live.is_none() && is_written {
+            let waits = |lane: &Lane| lane.source == index && lane.len() > 0;
+            if source.live.is_none() && !self.lanes.iter().any(waits) {
                 settle(source);
                 self.lanes.retain(|lane| lane.source != index);
                 self.desk.end(index);
+                // The next one stands where this one stood.
+                at -= 1;
             }
         }
     }
@@ -434,31 +439,36 @@ impl Reader {
         if !self.stopping {
             self.stopping = true;
             // What is written from here on is what was asked for before the end.
-            for source in &mut self.desk.sources {
-                source.refuse();
-            }
+            self.refuse_all();
         }
     }
 
     /// The end: the rest of every ring is counted as discarded, files are closed.
     pub(crate) fn finish(&mut self) {
-        for source in &mut self.desk.sources {
-            source.refuse();
-        }
+        self.refuse_all();
         let now = clock::now();
         for lane in &mut self.lanes {
             lane.clear(&self.budget);
         }
         self.lanes.clear();
-        for index in 0..self.desk.sources.len() {
+        while let Some(index) = self.desk.present.first().copied() {
             let source = &mut self.desk.sources[index];
-            if !source.ended {
-                source.let_go(now);
-                settle(source);
-                self.desk.end(index);
-            }
+            source.let_go(now);
+            settle(source);
+            self.desk.end(index);
         }
         self.desk.close_all();
+    }
+
+    /// Those that have not ended.
+    fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.desk.present.iter().map(|index| &self.desk.sources[*index])
+    }
+
+    fn refuse_all(&mut self) {
+        for index in &self.desk.present {
+            self.desk.sources[*index].refuse();
+        }
     }
 
     /// The last words, once every order is carried out.

@@ -4,7 +4,7 @@
 //! (`-C -G -W`) looks before a packet is written, dumpcap's (`-b`) behind it.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -102,7 +102,20 @@ pub struct Series {
     since: u64,
     /// The files that are there.
     kept: VecDeque<PathBuf>,
-    used: HashSet<PathBuf>,
+    /// The files that come round again, by the name that each would have if it were alone.
+    round: HashMap<String, PathBuf>,
+}
+
+/// The files that a session has made and that are not to be overwritten, whichever series they are
+/// of.
+#[derive(Debug, Default)]
+pub(crate) struct Names(HashSet<PathBuf>);
+
+impl Names {
+    /// A name like this one that is not taken: a counter goes before the suffix.
+    fn unused(&self, name: String) -> PathBuf {
+        unused(name, |path| self.0.contains(path))
+    }
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -126,7 +139,7 @@ impl Series {
             by_time: 0,
             since: 0,
             kept: VecDeque::new(),
-            used: HashSet::new(),
+            round: HashMap::new(),
         }
     }
 
@@ -203,37 +216,39 @@ impl Series {
         }
     }
 
-    /// The next file, opened at `now` (nanoseconds since 1970).
-    pub(crate) fn open(&mut self, now: u64) -> Opening {
+    /// The next file, opened at `now` (nanoseconds since 1970), under a name that is not among
+    /// those taken, and is from now on.
+    pub(crate) fn open(&mut self, now: u64, names: &mut Names) -> Opening {
         self.since = now;
         self.opened += 1;
         let moment = Moment::of(now);
         let name = self.name.render(&moment, self.target.as_deref());
         let path = match &self.rotation {
-            Rotation::Off => PathBuf::from(name),
+            Rotation::Off => names.unused(name),
             Rotation::Classic { bytes, files, .. } => {
                 let width = if bytes.is_some() { files.map_or(0, digits) } else { 0 };
                 let name = counted(&name, self.by_size, width);
                 // Coming round again is what -C with -W is for; otherwise nothing is overwritten.
                 if bytes.is_some() && files.is_some() {
-                    PathBuf::from(name)
+                    let fresh = || names.unused(name.clone());
+                    self.round.entry(name.clone()).or_insert_with(fresh).clone()
                 } else {
-                    unused(name, |path| self.used.contains(path))
+                    names.unused(name)
                 }
             }
-            Rotation::Ring(_) => PathBuf::from(numbered(&name, self.opened, &moment)),
+            Rotation::Ring(_) => names.unused(numbered(&name, self.opened, &moment)),
         };
-        let is_new = self.used.insert(path.clone());
+        let is_new = names.0.insert(path.clone());
         let existing = match self.rotation {
             _ if is_new && self.name.is_ours() => Existing::Nothing,
             // The name stands as it was written, and leads where its writer wants it to.
             Rotation::Off if self.target.is_none() => Existing::Any,
             _ => Existing::NoLink,
         };
-        Opening { remove: self.keep(&path), path, existing }
+        Opening { remove: self.keep(&path, names), path, existing }
     }
 
-    fn keep(&mut self, path: &Path) -> Option<PathBuf> {
+    fn keep(&mut self, path: &Path, names: &mut Names) -> Option<PathBuf> {
         let Rotation::Ring(RingBuffer { files: Some(files), .. }) = self.rotation else {
             return None;
         };
@@ -243,7 +258,7 @@ impl Series {
         }
         let oldest = self.kept.pop_front();
         if let Some(oldest) = &oldest {
-            self.used.remove(oldest);
+            names.0.remove(oldest);
         }
         oldest
     }
@@ -270,7 +285,7 @@ mod tests {
     fn names(series: &mut Series, count: usize) -> Vec<String> {
         (0..count)
             .map(|_| {
-                let name = series.open(0).path.display().to_string();
+                let name = series.open(0, &mut Names::default()).path.display().to_string();
                 assert_eq!(series.before_packet(0, 1_000_001), Turn::Next);
                 name
             })
@@ -287,7 +302,7 @@ mod tests {
     #[test]
     fn a_file_is_left_only_when_it_is_larger_than_the_limit() {
         let mut series = series("a", classic(Some(1000), None, None), Autostop::default());
-        series.open(0);
+        series.open(0, &mut Names::default());
         assert_eq!(series.before_packet(0, 1000), Turn::Stay);
         assert_eq!(series.before_packet(0, 1001), Turn::Next);
     }
@@ -305,12 +320,12 @@ mod tests {
     #[test]
     fn time_ends_after_so_many_files_and_never_overwrites() {
         let mut series = series("same", classic(None, Some(10), Some(3)), Autostop::default());
-        assert_eq!(series.open(0).path, Path::new("same"));
+        assert_eq!(series.open(0, &mut Names::default()).path, Path::new("same"));
         assert_eq!(series.before_packet(9 * SECOND, 0), Turn::Stay);
         assert_eq!(series.before_packet(10 * SECOND, 0), Turn::Next);
-        assert_eq!(series.open(10 * SECOND).path, Path::new("same-1"));
+        assert_eq!(series.open(10 * SECOND, &mut Names::default()).path, Path::new("same-1"));
         assert_eq!(series.before_packet(20 * SECOND, 0), Turn::Next);
-        series.open(20 * SECOND);
+        series.open(20 * SECOND, &mut Names::default());
         assert_eq!(series.before_packet(30 * SECOND, 0), Turn::End(Limit::Files(3)));
     }
 
@@ -319,24 +334,28 @@ mod tests {
         let chosen = FileName::new("x", "host").unwrap().chosen_by_us();
         let rotation = || classic(Some(1), None, Some(1));
         let mut ours = Series::new(chosen, None, rotation(), Autostop::default());
-        assert_eq!(ours.open(0).existing, Existing::Nothing);
-        assert_eq!(ours.open(0).existing, Existing::NoLink, "coming round again");
+        assert_eq!(ours.open(0, &mut Names::default()).existing, Existing::Nothing);
+        assert_eq!(
+            ours.open(0, &mut Names::default()).existing,
+            Existing::NoLink,
+            "coming round again"
+        );
         let mut given = series("x", Rotation::Off, Autostop::default());
-        assert_eq!(given.open(0).existing, Existing::Any);
+        assert_eq!(given.open(0, &mut Names::default()).existing, Existing::Any);
         let mut made = series("x", rotation(), Autostop::default());
-        assert_eq!(made.open(0).existing, Existing::NoLink);
+        assert_eq!(made.open(0, &mut Names::default()).existing, Existing::NoLink);
     }
 
     #[test]
     fn a_ring_keeps_the_last_files() {
         let ring = RingBuffer { packets: Some(2), files: Some(2), ..RingBuffer::default() };
         let mut series = series("o.pcapng", Rotation::Ring(ring), Autostop::default());
-        let first = series.open(0);
+        let first = series.open(0, &mut Names::default());
         assert!(first.path.display().to_string().starts_with("o_00001_1970"));
         assert_eq!(series.after_packet(0, 1), Turn::Stay);
         assert_eq!(series.after_packet(0, 2), Turn::Next);
-        assert_eq!(series.open(0).remove, None);
-        assert_eq!(series.open(0).remove, Some(first.path));
+        assert_eq!(series.open(0, &mut Names::default()).remove, None);
+        assert_eq!(series.open(0, &mut Names::default()).remove, Some(first.path));
     }
 
     #[test]
@@ -350,10 +369,10 @@ mod tests {
             })
         };
         let mut age = series("o", ring(Some(60), None), Autostop::default());
-        age.open(7 * SECOND);
+        age.open(7 * SECOND, &mut Names::default());
         assert_eq!(age.ends_at(), Some(67 * SECOND));
         let mut clock = series("o", ring(Some(600), Some(60)), Autostop::default());
-        clock.open(67 * SECOND);
+        clock.open(67 * SECOND, &mut Names::default());
         assert_eq!(clock.ends_at(), Some(120 * SECOND));
     }
 
@@ -362,13 +381,13 @@ mod tests {
         let ring = RingBuffer { packets: Some(1), ..RingBuffer::default() };
         let files = Autostop { files: Some(2), ..Autostop::default() };
         let mut two = series("o", Rotation::Ring(ring), files);
-        two.open(0);
+        two.open(0, &mut Names::default());
         assert_eq!(two.after_packet(0, 1), Turn::Next);
-        two.open(0);
+        two.open(0, &mut Names::default());
         assert_eq!(two.after_packet(0, 1), Turn::End(Limit::Files(2)));
         let bytes = Autostop { bytes: Some(1000), ..Autostop::default() };
         let mut sized = series("o", Rotation::Off, bytes);
-        sized.open(0);
+        sized.open(0, &mut Names::default());
         assert_eq!(sized.after_packet(999, 1), Turn::Stay);
         assert_eq!(sized.after_packet(1000, 1), Turn::End(Limit::Bytes(1000)));
     }

@@ -8,7 +8,7 @@ use sys::{
     packet::PacketSocket,
 };
 
-use crate::{CaptureId, Identity, SourceReport};
+use crate::{Blind, CaptureId, Identity, SourceReport, estate::Estate};
 
 /// How many outputs a source writes to at the most: its files, and what is printed.
 pub(crate) const OUTPUTS: usize = 2;
@@ -39,8 +39,25 @@ pub(crate) struct Source {
     pub(crate) since: u64,
     pub(crate) until: u64,
     only: Option<Vec<String>>,
+    blind: Option<Blind>,
+    /// What the capture that this one follows has left.
+    pub(crate) heritage: Estate,
+    pub(crate) place: Place,
+    /// Its place among those that have not ended; another one's afterwards.
+    pub(crate) seat: usize,
     /// All of it is in the files.
     pub(crate) ended: bool,
+}
+
+/// What becomes of a source's place in the files when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It is given up.
+    GivenUp,
+    /// It is kept for a successor.
+    Kept,
+    /// A successor has it already.
+    Inherited,
 }
 
 /// What keeps a namespace alive.
@@ -67,11 +84,7 @@ pub(crate) struct Slot {
 }
 
 impl Source {
-    pub(crate) fn new(
-        attachment: crate::Attachment,
-        since: u64,
-        outputs: [Option<usize>; OUTPUTS],
-    ) -> Result<Self, sys::Error> {
+    pub(crate) fn new(attachment: crate::Attachment, since: u64) -> Result<Self, sys::Error> {
         let [ask, hear] = attachment.netlink;
         let live = Live {
             sockets: attachment.sockets,
@@ -91,12 +104,16 @@ impl Source {
             bytes: 0,
             read: 0,
             judge_all: attachment.program_refused,
-            outputs,
+            outputs: [None; OUTPUTS],
             notes,
             lost: 0,
             since,
             until: since,
             only: attachment.only,
+            blind: attachment.blind,
+            heritage: Estate::default(),
+            place: Place::GivenUp,
+            seat: 0,
             ended: false,
         })
     }
@@ -168,7 +185,34 @@ impl Source {
         self.slots.len() - 1
     }
 
+    /// Another slot for the interface of this one, to be described anew.
+    pub(crate) fn renew(&mut self, slot: usize) -> usize {
+        let Slot { interface, link_type, .. } = &self.slots[slot];
+        let (interface, link_type) = (interface.clone(), *link_type);
+        self.push_slot(interface, Some(link_type));
+        self.slots.len() - 1
+    }
+
+    /// Whether a slot is the last description of its interface.
+    pub(crate) fn is_in_force(&self, slot: usize) -> bool {
+        let index = self.slots[slot].interface.index;
+        !self.slots[slot + 1..].iter().any(|later| later.interface.index == index)
+    }
+
+    /// Forgets the slots that are not in force and have no number in the output `which`: no frame
+    /// may be taken for one of theirs.
+    pub(crate) fn forget_slots(&mut self, which: usize) {
+        let is_needed: Vec<bool> = (0..self.slots.len())
+            .map(|slot| self.is_in_force(slot) || self.slots[slot].numbers[which].is_some())
+            .collect();
+        let mut is_needed = is_needed.into_iter();
+        self.slots.retain(|_| is_needed.next().unwrap_or(true));
+        self.recent = self.slots.len().saturating_sub(1);
+    }
+
     fn push_slot(&mut self, interface: Interface, link_type: Option<LinkType>) {
+        // The slot of the last frame may be the one that this takes the place of.
+        self.recent = self.slots.len();
         self.slots.push(Slot {
             link_type: link_type.unwrap_or(interface.link_type()),
             interface,
@@ -246,6 +290,18 @@ impl Source {
         self.live = None;
     }
 
+    /// All of it is in the files. What is kept is what the summary tells.
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+        self.outputs = [None; OUTPUTS];
+        self.slots = Vec::new();
+        self.notes = Vec::new();
+        self.only = None;
+        self.heritage = Estate::default();
+        let name = std::mem::take(&mut self.identity.name);
+        self.identity = Identity { name, ..Identity::default() };
+    }
+
     pub(crate) fn report(&self) -> SourceReport {
         SourceReport {
             id: self.id,
@@ -253,6 +309,9 @@ impl Source {
             netns: self.netns,
             stats: self.stats,
             bytes: self.bytes,
+            since: self.since,
+            until: self.live.is_none().then_some(self.until),
+            blind: self.blind,
             ended: self.ended,
         }
     }

@@ -31,11 +31,15 @@ pub(crate) enum Order {
     Close { output: usize, rotated: bool },
     /// A file has fallen out of its ring.
     Remove { path: PathBuf },
+    /// A source has ended: say so when everything before this is done.
+    Tell { source: usize },
 }
 
 /// What the writer tells.
 #[derive(Debug)]
 pub(crate) enum Outcome {
+    /// Everything of a source is done.
+    Ended { source: usize },
     /// A file is complete and closed.
     Done { path: PathBuf, rotated: bool },
     /// Bytes did not reach their output, and none will any more.
@@ -104,6 +108,7 @@ impl Pen {
                 // What somebody else has removed already needs no removing.
                 let _ = std::fs::remove_file(path);
             }
+            Order::Tell { source } => self.tell(Outcome::Ended { source }),
         }
     }
 

@@ -394,6 +394,8 @@ impl<'a> Supervisor<'a> {
             program_refused: opened.program_refused || self.judged_here,
             netlink: opened.netlink,
             only,
+            follows: None,
+            blind: None,
         });
         match attached {
             // It has ended, by a limit or by a failure: how is told at the end.

@@ -92,7 +92,7 @@ impl Desk {
         if gone == 0 {
             return 0;
         }
-        output.count(index, gone as u64);
+        output.count(source.seat, index, gone as u64);
         if let Some(slot) = source.recent_slot() {
             slot.received += gone as u64;
             slot.captured += gone as u64;
@@ -154,6 +154,7 @@ impl Desk {
         let late = timestamp < out.latest;
         let record = Record {
             source,
+            seat: origin.seat,
             interface,
             timestamp,
             shape: &shape,

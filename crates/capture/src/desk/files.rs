@@ -5,9 +5,9 @@ use model::LinkType;
 
 use super::{Desk, FILES, PRINT};
 use crate::{
-    Ending, Error, Format, Limit, Series, clock, encode,
+    Ending, Error, Format, Limit, Series, clock,
+    encode::{self, Earlier},
     rotation::{Opening, Turn},
-    source::Source,
     writer::Order,
 };
 
@@ -16,6 +16,10 @@ impl Desk {
     pub(super) fn describe(&mut self, source: usize, slot: usize) {
         for which in [FILES, PRINT] {
             let Some(output) = self.sources[source].outputs[which] else { continue };
+            // In a file that was opened meanwhile it stands already.
+            if self.sources[source].slots[slot].numbers[which].is_some() {
+                continue;
+            }
             let mut bytes = Vec::new();
             self.number(source, slot, which, &mut bytes);
             let output = &mut self.outputs[output];
@@ -40,7 +44,8 @@ impl Desk {
                         pcap_header(link_type, &self.plan).encode(bytes);
                     }
                     Some(first) if first != link_type => {
-                        let interface = full_name(source, slot);
+                        let interface = &source.slots[slot].interface;
+                        let interface = encode::full_name(&source.identity, interface);
                         let error = Error::LinkTypesDiffer { interface, other: link_type, first };
                         self.ending.get_or_insert(Ending::Failed(error));
                         return;
@@ -50,11 +55,14 @@ impl Desk {
                 source.slots[slot].numbers[which] = Some(0);
             }
             Format::Pcapng => {
-                let earlier = source.slots[..slot]
+                let interface = &source.slots[slot].interface;
+                let described = source.slots[..slot]
                     .iter()
-                    .rev()
-                    .find(|other| other.interface.index == source.slots[slot].interface.index)
-                    .and_then(|other| other.numbers[which]);
+                    .rfind(|other| other.interface.index == interface.index);
+                let earlier = match described {
+                    Some(other) => other.numbers[which].map(Earlier::Description),
+                    None => source.heritage.number(&interface.name, which).map(Earlier::Namespace),
+                };
                 encode::interface_block(
                     source,
                     slot,
@@ -73,10 +81,11 @@ impl Desk {
     /// Begins a file, or the stream: header, the interfaces in use, names.
     pub(super) fn open(&mut self, output: usize, now: u64) {
         let out = &mut self.outputs[output];
-        let opening = out.series.as_mut().map(|series| series.open(now));
-        out.begin_file(opening.as_ref().map(|opening| opening.path.clone()));
+        let opening = out.series.as_mut().map(|series| series.open(now, &mut self.file_names));
+        out.begin_file();
         let number = out.number();
         if let Some(opening) = opening {
+            self.file = Some(opening.path.clone());
             if let Some(path) = opening.remove.clone() {
                 self.order(Order::Remove { path });
             }
@@ -91,15 +100,20 @@ impl Desk {
             }
             (Format::Pcap, None) => {}
         }
-        for source in 0..self.sources.len() {
+        self.estates.values_mut().for_each(|estate| estate.forget_file(output));
+        for at in 0..self.present.len() {
+            let index = self.present[at];
             for which in [FILES, PRINT] {
-                if self.sources[source].outputs[which] != Some(output) {
+                let source = &mut self.sources[index];
+                if source.outputs[which] != Some(output) {
                     continue;
                 }
-                for slot in 0..self.sources[source].slots.len() {
-                    self.sources[source].slots[slot].numbers[which] = None;
-                    if !self.sources[source].ended && is_in_force(&self.sources[source], slot) {
-                        self.number(source, slot, which, &mut bytes);
+                source.heritage.forget_file(output);
+                source.slots.iter_mut().for_each(|slot| slot.numbers[which] = None);
+                source.forget_slots(FILES);
+                for slot in 0..self.sources[index].slots.len() {
+                    if self.sources[index].is_in_force(slot) {
+                        self.number(index, slot, which, &mut bytes);
                     }
                 }
             }
@@ -114,9 +128,12 @@ impl Desk {
     pub(super) fn close(&mut self, output: usize, rotated: bool) {
         let mut bytes = Vec::new();
         if self.outputs[output].format == Format::Pcapng {
-            for source in 0..self.sources.len() {
-                if !self.sources[source].ended {
-                    self.statistics(source, output, &mut bytes);
+            for at in 0..self.present.len() {
+                let source = self.present[at];
+                for which in [FILES, PRINT] {
+                    if self.sources[source].outputs[which] == Some(output) {
+                        self.statistics(source, which, &[], &mut bytes);
+                    }
                 }
             }
         } else if self.outputs[output].link_type.is_none() {
@@ -133,17 +150,22 @@ impl Desk {
         self.order(Order::Close { output: number, rotated });
     }
 
-    /// The statistics of a source's interfaces in an output's present file.
-    pub(super) fn statistics(&mut self, source: usize, output: usize, bytes: &mut Vec<u8>) {
+    /// The statistics of a source's interfaces in the present file of one of its outputs.
+    pub(super) fn statistics(
+        &mut self,
+        source: usize,
+        which: usize,
+        notes: &[String],
+        bytes: &mut Vec<u8>,
+    ) {
         let source = &mut self.sources[source];
         if source.live.is_some() {
             source.lost += source.count();
             source.until = clock::now();
         }
-        for which in [FILES, PRINT] {
-            if source.outputs[which] == Some(output) {
-                encode::statistics(source, which, bytes);
-            }
+        let is_pcapng = |output: usize| self.outputs[output].format == Format::Pcapng;
+        if source.outputs[which].is_some_and(is_pcapng) {
+            encode::statistics(source, which, notes, bytes);
         }
     }
 
@@ -188,7 +210,10 @@ impl Desk {
             Turn::Stay => true,
             Turn::Next => {
                 self.close(output, true);
-                self.open(output, now);
+                // A file of nobody would have no interface. Who comes next opens it.
+                if !self.is_vacant(output) {
+                    self.open(output, now);
+                }
                 true
             }
             Turn::End(limit) => {
@@ -221,7 +246,7 @@ impl Desk {
         for output in 0..self.outputs.len() {
             let out = &self.outputs[output];
             let Some(ends_at) = out.series.as_ref().and_then(Series::ends_at) else { continue };
-            if out.complete || self.ending.is_some() {
+            if out.complete || out.closed || self.ending.is_some() {
                 continue;
             }
             if ends_at <= now {
@@ -237,15 +262,4 @@ impl Desk {
 
 fn pcap_header(link_type: LinkType, plan: &Plan) -> pcapng::PcapHeader {
     pcapng::PcapHeader { link_type: link_type.0, snaplen: plan.snaplen().bytes() }
-}
-
-/// `web/eth0`.
-fn full_name(source: &Source, slot: usize) -> String {
-    format!("{}/{}", source.identity.name, source.slots[slot].interface.name)
-}
-
-/// Whether a slot is the last description of its interface.
-fn is_in_force(source: &Source, slot: usize) -> bool {
-    let index = source.slots[slot].interface.index;
-    !source.slots[slot + 1..].iter().any(|later| later.interface.index == index)
 }
