@@ -346,3 +346,136 @@ impl Desk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use crossbeam_channel::unbounded;
+    use filter::{Expression, LiveJob};
+    use model::{Direction, NetnsId, Snaplen};
+    use sys::{netlink, ring::Geometry};
+
+    use super::*;
+    use crate::{Attachment, Autostop, KeepFree, Rotation, source::Place};
+
+    fn desk(split: bool) -> Desk {
+        let here = |job: LiveJob<'_>| Ok::<_, Infallible>(job.run());
+        let compiled = Expression::new("").compile(Snaplen::MAX, here).unwrap();
+        let config = Config {
+            plan: Arc::new(Plan::compose(&compiled, Direction::InOut).unwrap()),
+            expression: String::new(),
+            destination: Destination::Files { name: FileName::new("x", "host").unwrap(), split },
+            format: Format::Pcapng,
+            print: None,
+            rotation: Rotation::Off,
+            autostop: Autostop::default(),
+            link_type: None,
+            memory: 0,
+            keep_free: KeepFree::Bytes(0),
+            packet_buffered: false,
+            section: SectionText::default(),
+        };
+        let waker = Waker::new().unwrap();
+        let budget = Arc::new(Budget::new(0, 1, waker.clone()));
+        // Nobody carries out orders or hears events: what a desk keeps is its own.
+        Desk::new(config, budget, unbounded().0, Told { events: unbounded().0, listener: waker })
+    }
+
+    fn source(id: u32) -> Source {
+        let attachment = Attachment {
+            id: CaptureId(id),
+            identity: Identity {
+                name: "web".to_owned(),
+                description: "container web".to_owned(),
+                ..Identity::default()
+            },
+            netns: NetnsId { dev: 0, ino: 0 },
+            sockets: Vec::new(),
+            geometry: Geometry::of_size(0, std::time::Duration::ZERO),
+            program_refused: false,
+            netlink: [netlink::open().unwrap(), netlink::open().unwrap()],
+            only: Some(vec!["lo".to_owned()]),
+            follows: None,
+            blind: None,
+        };
+        Source::new(attachment, 0).unwrap()
+    }
+
+    fn end(desk: &mut Desk, source: usize, place: Place) {
+        desk.keep_place(source, place);
+        desk.sources[source].let_go(0);
+        desk.end(source);
+    }
+
+    /// What each turn looks at, and what is only kept.
+    fn sizes(desk: &Desk) -> [usize; 4] {
+        [desk.present.len(), desk.seats.len(), desk.outputs.len(), desk.estates.len()]
+    }
+
+    #[test]
+    fn turns_look_at_those_that_are_there() {
+        for (split, outputs) in [(false, 1), (true, 2)] {
+            let mut desk = desk(split);
+            let stays = desk.add(source(0), None);
+            for id in 1..500 {
+                let index = desk.add(source(id), None);
+                assert_eq!((desk.sources[index].seat, desk.sources[stays].seat), (1, 0));
+                end(&mut desk, index, Place::GivenUp);
+                let ended = &desk.sources[index];
+                assert_eq!((&*ended.identity.name, ended.slots.capacity()), ("web", 0));
+                assert!(ended.identity.description.is_empty() && ended.live.is_none());
+            }
+            assert_eq!(sizes(&desk), [1, 1, outputs, 0]);
+            assert_eq!(desk.sources.len(), 500);
+        }
+    }
+
+    #[test]
+    fn a_place_is_kept_until_it_is_taken_or_forgotten() {
+        let mut desk = desk(true);
+        for id in 0..3 {
+            let index = desk.add(source(id), None);
+            end(&mut desk, index, Place::Kept);
+        }
+        assert_eq!(sizes(&desk), [0, 1, 3, 3]);
+        // One is followed by one that is followed before it ends, and that is not kept twice.
+        let third = desk.add(source(3), Some(CaptureId(0)));
+        let fourth = desk.add(source(4), Some(CaptureId(3)));
+        end(&mut desk, third, Place::Kept);
+        assert_eq!(sizes(&desk), [1, 1, 3, 2]);
+        assert_eq!(desk.sources[fourth].outputs[FILES], Some(0));
+        assert!(!desk.outputs[0].closed);
+        end(&mut desk, fourth, Place::GivenUp);
+        assert!(desk.outputs[0].closed);
+        desk.forget(CaptureId(1));
+        desk.forget(CaptureId(2));
+        desk.forget(CaptureId(2));
+        assert_eq!(sizes(&desk), [0, 2, 3, 0]);
+        assert_eq!(desk.retired.len(), 3);
+        let files = desk.snapshot().files;
+        assert_eq!(files, 3);
+    }
+
+    #[test]
+    fn whoever_takes_a_seat_is_not_counted_for_who_had_it() {
+        let (orders, queue) = unbounded();
+        let mut output = Output::new(0, None, Format::Pcapng, false);
+        let budget = Budget::new(0, 1, Waker::new().unwrap());
+        output.make_room(0, &[], &budget, &orders);
+        output.count(0, 7, 2);
+        output.count(1, 8, 1);
+        output.count(0, 7, 3);
+        output.count(0, 9, 4);
+        output.flush(&orders);
+        output.count(1, 8, 1);
+        let tallies: Vec<Tally> = queue
+            .try_iter()
+            .filter_map(|order| match order {
+                Order::Write { tally, .. } => Some(tally),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(tallies, [vec![(7, 5), (9, 4), (8, 1)]]);
+    }
+}

@@ -320,12 +320,13 @@ mod tests {
     #[test]
     fn time_ends_after_so_many_files_and_never_overwrites() {
         let mut series = series("same", classic(None, Some(10), Some(3)), Autostop::default());
-        assert_eq!(series.open(0, &mut Names::default()).path, Path::new("same"));
+        let mut taken = Names::default();
+        assert_eq!(series.open(0, &mut taken).path, Path::new("same"));
         assert_eq!(series.before_packet(9 * SECOND, 0), Turn::Stay);
         assert_eq!(series.before_packet(10 * SECOND, 0), Turn::Next);
-        assert_eq!(series.open(10 * SECOND, &mut Names::default()).path, Path::new("same-1"));
+        assert_eq!(series.open(10 * SECOND, &mut taken).path, Path::new("same-1"));
         assert_eq!(series.before_packet(20 * SECOND, 0), Turn::Next);
-        series.open(20 * SECOND, &mut Names::default());
+        series.open(20 * SECOND, &mut taken);
         assert_eq!(series.before_packet(30 * SECOND, 0), Turn::End(Limit::Files(3)));
     }
 
@@ -334,16 +335,60 @@ mod tests {
         let chosen = FileName::new("x", "host").unwrap().chosen_by_us();
         let rotation = || classic(Some(1), None, Some(1));
         let mut ours = Series::new(chosen, None, rotation(), Autostop::default());
-        assert_eq!(ours.open(0, &mut Names::default()).existing, Existing::Nothing);
-        assert_eq!(
-            ours.open(0, &mut Names::default()).existing,
-            Existing::NoLink,
-            "coming round again"
-        );
+        let mut taken = Names::default();
+        assert_eq!(ours.open(0, &mut taken).existing, Existing::Nothing);
+        assert_eq!(ours.open(0, &mut taken).existing, Existing::NoLink, "coming round again");
         let mut given = series("x", Rotation::Off, Autostop::default());
         assert_eq!(given.open(0, &mut Names::default()).existing, Existing::Any);
         let mut made = series("x", rotation(), Autostop::default());
         assert_eq!(made.open(0, &mut Names::default()).existing, Existing::NoLink);
+    }
+
+    /// The names of the first files of a second series of the same target.
+    fn names_behind_others(rotation: Rotation) -> Vec<String> {
+        let mut taken = Names::default();
+        let of = || {
+            let name = FileName::new("a.pcapng", "host").unwrap();
+            Series::new(name, Some("web".to_owned()), rotation.clone(), Autostop::default())
+        };
+        let mut first = of();
+        for _ in 0..2 {
+            first.open(0, &mut taken);
+            first.before_packet(0, 1_000_001);
+        }
+        let mut second = of();
+        (0..3)
+            .map(|_| {
+                let name = second.open(0, &mut taken).path.display().to_string();
+                second.before_packet(0, 1_000_001);
+                name
+            })
+            .collect()
+    }
+
+    #[test]
+    fn no_series_takes_a_name_of_another() {
+        let off = names_behind_others(Rotation::Off);
+        assert_eq!(off[0], "a-web-2.pcapng", "two stand before it");
+        let by_size = names_behind_others(classic(Some(1_000_000), None, None));
+        assert_eq!(by_size, ["a-web-1.pcapng", "a-web-1.pcapng1", "a-web.pcapng2"]);
+        let round = names_behind_others(classic(Some(1_000_000), None, Some(2)));
+        assert_eq!(round, ["a-web-1.pcapng0", "a-web-1.pcapng1", "a-web-1.pcapng0"]);
+        let ring = RingBuffer { packets: Some(1), files: Some(2), ..RingBuffer::default() };
+        let ring = names_behind_others(Rotation::Ring(ring));
+        assert!(ring[0].starts_with("a-web_00001_") && ring[0].ends_with("-1.pcapng"), "{ring:?}");
+        assert!(ring[2].starts_with("a-web_00003_") && !ring[2].ends_with("-1.pcapng"), "{ring:?}");
+    }
+
+    #[test]
+    fn a_file_that_fell_out_of_its_ring_gives_its_name_back() {
+        let ring = RingBuffer { packets: Some(1), files: Some(1), ..RingBuffer::default() };
+        let mut series = series("o.pcapng", Rotation::Ring(ring), Autostop::default());
+        let mut taken = Names::default();
+        for _ in 0..100 {
+            series.open(0, &mut taken);
+        }
+        assert_eq!(taken.0.len(), 1);
     }
 
     #[test]
