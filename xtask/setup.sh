@@ -34,6 +34,7 @@ nsenter                     util-linux
 setpriv                     util-linux
 sudo                        sudo
 useradd                     passwd
+zstd                        zstd
 "
 
 say() { printf 'setup: %s\n' "$*" >&2; }

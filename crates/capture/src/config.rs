@@ -3,7 +3,7 @@ use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 use filter::Plan;
 use model::LinkType;
 
-use crate::{Autostop, FileName, Rotation};
+use crate::{Autostop, Compression, FileName, Rotation};
 
 /// What a session captures into, and how.
 #[derive(Debug)]
@@ -16,7 +16,10 @@ pub struct Config {
     pub destination: Destination,
     /// In which format.
     pub format: Format,
-    /// A second stream of everything, for a program that prints it: always pcapng.
+    /// How files, or the stream, are compressed. A size that ends a file counts what it is before.
+    pub compression: Compression,
+    /// A second stream of everything, for a program that prints it: always pcapng, and never
+    /// compressed.
     pub print: Option<File>,
     /// When a file ends and the next one begins.
     pub rotation: Rotation,

@@ -127,11 +127,12 @@ impl Desk {
                 desk.open(output, clock::now());
             }
             Destination::Stream { file, name } => {
-                desk.add_stream(file, name, config.format);
+                desk.add_stream(file, name, config.format, false);
             }
         }
         if let Some(file) = config.print {
-            desk.print = Some(desk.add_stream(file, "the printing program".into(), Format::Pcapng));
+            desk.print =
+                Some(desk.add_stream(file, "the printing program".into(), Format::Pcapng, true));
         }
         desk
     }
@@ -142,10 +143,10 @@ impl Desk {
         self.add_output(Some(series), self.format)
     }
 
-    fn add_stream(&mut self, file: File, path: PathBuf, format: Format) -> usize {
+    fn add_stream(&mut self, file: File, path: PathBuf, format: Format, plain: bool) -> usize {
         let output = self.add_output(None, format);
         let number = self.outputs[output].number();
-        self.order(Order::Stream { output: number, file, path });
+        self.order(Order::Stream { output: number, file, path, plain });
         self.open(output, clock::now());
         output
     }
@@ -357,7 +358,7 @@ mod tests {
     use sys::{netlink, ring::Geometry};
 
     use super::*;
-    use crate::{Attachment, Autostop, KeepFree, Rotation, source::Place};
+    use crate::{Attachment, Autostop, Compression, KeepFree, Rotation, source::Place};
 
     fn desk(split: bool) -> Desk {
         let here = |job: LiveJob<'_>| Ok::<_, Infallible>(job.run());
@@ -367,6 +368,7 @@ mod tests {
             expression: String::new(),
             destination: Destination::Files { name: FileName::new("x", "host").unwrap(), split },
             format: Format::Pcapng,
+            compression: Compression::None,
             print: None,
             rotation: Rotation::Off,
             autostop: Autostop::default(),

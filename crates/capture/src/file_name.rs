@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, ZonedDateTime, fmt::strtime, tz::TimeZone};
 
-use crate::Error;
+use crate::{Compression, Error};
 
 /// The longest name of a target in a file name, in bytes.
 const MAX_TARGET: usize = 128;
@@ -62,6 +62,15 @@ impl FileName {
         Self { is_ours: true, ..self }
     }
 
+    /// The same name for files that are compressed so: with its suffix, where it is not there.
+    #[must_use]
+    pub fn compressed(mut self, compression: Compression) -> Self {
+        if Compression::of_name(&self.text) != compression {
+            self.text.push_str(compression.suffix());
+        }
+        self
+    }
+
     /// Whether we chose it.
     pub(crate) fn is_ours(&self) -> bool {
         self.is_ours
@@ -99,15 +108,27 @@ impl FileName {
     }
 }
 
-/// `text` between a name and its suffix: `a.pcapng` and `-x` make `a-x.pcapng`.
+/// A name without the suffix of its compression, and that suffix: whatever makes a name out of
+/// another leaves it at the end, so that decompressed files have the names that they would have had.
+fn without_compression(name: &str) -> (&str, &str) {
+    let suffix = Compression::of_name(name).suffix();
+    match name.strip_suffix(suffix) {
+        Some(rest) if !rest.is_empty() && !rest.ends_with('/') => (rest, suffix),
+        _ => (name, ""),
+    }
+}
+
+/// `text` between a name and its suffix: `a.pcapng` and `-x` make `a-x.pcapng`, `a.pcapng.zst`
+/// makes `a-x.pcapng.zst`.
 pub(crate) fn before_suffix(name: &str, text: &str) -> String {
+    let (name, compression) = without_compression(name);
     let base = name.rfind('/').map_or(0, |slash| slash + 1);
     match name[base..].rfind('.') {
         Some(dot) if dot > 0 => {
             let (stem, suffix) = name.split_at(base + dot);
-            format!("{stem}{text}{suffix}")
+            format!("{stem}{text}{suffix}{compression}")
         }
-        _ => format!("{name}{text}"),
+        _ => format!("{name}{text}{compression}"),
     }
 }
 
@@ -117,10 +138,14 @@ pub(crate) fn numbered(name: &str, number: u32, moment: &Moment) -> String {
     before_suffix(name, &format!("_{number:05}_{time}"))
 }
 
-/// tcpdump's name for the file of this number: the number stands behind everything, in `width`
-/// digits; the first has none where there is no width.
+/// tcpdump's name for the file of this number: the number stands behind everything but the suffix
+/// of a compression, in `width` digits; the first has none where there is no width.
 pub(crate) fn counted(name: &str, number: u32, width: usize) -> String {
-    if number == 0 && width == 0 { name.to_owned() } else { format!("{name}{number:0width$}") }
+    if number == 0 && width == 0 {
+        return name.to_owned();
+    }
+    let (name, compression) = without_compression(name);
+    format!("{name}{number:0width$}{compression}")
 }
 
 /// A name from outside as a part of a file name: no slash, no leading dot, nothing that a shell or
@@ -179,6 +204,28 @@ mod tests {
         assert_eq!(counted("a.pcap", 11, 2), "a.pcap11");
 
         assert_eq!(numbered("outfile.pcapng", 1, &moment()), "outfile_00001_20240714120117.pcapng");
+    }
+
+    #[test]
+    fn what_says_that_a_file_is_compressed_stays_at_its_end() {
+        assert_eq!(render("/tmp/a.pcapng.zst", Some("web")), "/tmp/a-web.pcapng.zst");
+        assert_eq!(render("/tmp/a.zst", Some("web")), "/tmp/a-web.zst");
+        assert_eq!(render("/tmp/.zst", Some("web")), "/tmp/.zst-web", "a hidden file");
+        assert_eq!(counted("a.pcapng.zst", 0, 0), "a.pcapng.zst");
+        assert_eq!(counted("a.pcapng.zst", 1, 0), "a.pcapng1.zst");
+        assert_eq!(counted("a.pcap.zst", 3, 2), "a.pcap03.zst");
+        let dumpcaps = numbered("a.pcapng.zst", 1, &moment());
+        assert_eq!(dumpcaps, "a_00001_20240714120117.pcapng.zst");
+        let again = unused("a.pcapng.zst".to_owned(), |path| path == Path::new("a.pcapng.zst"));
+        assert_eq!(again, Path::new("a-1.pcapng.zst"));
+        for (text, compression, name) in [
+            ("a.pcapng", Compression::Zstd, "a.pcapng.zst"),
+            ("a.pcapng.zst", Compression::Zstd, "a.pcapng.zst"),
+            ("a.pcapng", Compression::None, "a.pcapng"),
+        ] {
+            let compressed = FileName::new(text, "h").unwrap().compressed(compression);
+            assert_eq!(compressed.text(), name);
+        }
     }
 
     #[test]

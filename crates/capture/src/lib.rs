@@ -17,6 +17,7 @@ mod attachment;
 mod budget;
 mod chunk;
 mod clock;
+mod compression;
 mod config;
 mod crew;
 mod desk;
@@ -36,6 +37,7 @@ mod writer;
 
 pub use attachment::{Attachment, Blind, CaptureId, Identity};
 pub use budget::MIN_MEMORY;
+pub use compression::Compression;
 pub use config::{Config, Destination, Format, KeepFree, SectionText};
 pub use error::Error;
 pub use event::{Ending, Event, Limit, Report, Snapshot, SourceReport};

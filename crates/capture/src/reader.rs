@@ -97,7 +97,13 @@ impl Reader {
         let budget = Arc::new(Budget::new(config.memory, outputs, waker.clone()));
         let (orders, queue) = unbounded();
         let (outbox, outcomes) = unbounded();
-        let pen = Pen::new(Arc::clone(&budget), config.keep_free, outbox, waker.clone());
+        let pen = Pen::new(
+            Arc::clone(&budget),
+            config.keep_free,
+            config.compression,
+            outbox,
+            waker.clone(),
+        );
         let poller = Poller::new()?;
         poller.add(&waker, KEY_WAKER, Trigger::Level)?;
         let nap = Poller::new()?;

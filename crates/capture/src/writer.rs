@@ -12,7 +12,7 @@ use std::{
 use crossbeam_channel::Sender;
 use sys::{disk::Existing, poll::Waker};
 
-use crate::{Error, KeepFree, budget::Budget, chunk::Chunk};
+use crate::{Compression, Error, KeepFree, budget::Budget, chunk::Chunk, compression::Packer};
 
 /// How many frames of which source a chunk has.
 pub(crate) type Tally = Vec<(usize, u64)>;
@@ -23,8 +23,8 @@ pub(crate) type Tally = Vec<(usize, u64)>;
 pub(crate) enum Order {
     /// Write to a new file from now on.
     Open { output: usize, path: PathBuf, existing: Existing },
-    /// Write to this from now on.
-    Stream { output: usize, file: File, path: PathBuf },
+    /// Write to this from now on; `plain`: as it is, however files are compressed.
+    Stream { output: usize, file: File, path: PathBuf, plain: bool },
     /// Whole blocks.
     Write { output: usize, bytes: Chunk, tally: Tally },
     /// The file is complete, and another may follow.
@@ -56,6 +56,8 @@ pub(crate) struct Pen {
     outputs: Vec<Option<Open>>,
     budget: Arc<Budget>,
     keep_free: KeepFree,
+    compression: Compression,
+    packer: Packer,
     outbox: Sender<Outcome>,
     waker: Waker,
     /// That there is no room was told.
@@ -67,7 +69,8 @@ pub(crate) struct Pen {
 struct Open {
     file: File,
     path: PathBuf,
-    /// Bytes written, all of them whole blocks.
+    compression: Compression,
+    /// Bytes in the file: whole blocks, or whole frames.
     written: u64,
     is_file: bool,
     /// Somebody can find it by a name, and has to be told when the name goes.
@@ -75,25 +78,43 @@ struct Open {
     broken: bool,
 }
 
+impl Open {
+    fn new(file: File, path: PathBuf, compression: Compression) -> Self {
+        let (is_file, is_named, broken) = (false, false, false);
+        Self { file, path, compression, written: 0, is_file, is_named, broken }
+    }
+
+    fn write(&mut self, bytes: &[u8], packer: &mut Packer) -> io::Result<()> {
+        let bytes = match self.compression {
+            Compression::None => bytes,
+            Compression::Zstd => packer.pack(bytes, self.written)?,
+        };
+        write_whole(self, bytes)?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+}
+
 impl Pen {
     /// A pen that tells its outcomes to `outbox`, and calls `waker` for each.
     pub(crate) fn new(
         budget: Arc<Budget>,
         keep_free: KeepFree,
+        compression: Compression,
         outbox: Sender<Outcome>,
         waker: Waker,
     ) -> Self {
-        Self { outputs: Vec::new(), budget, keep_free, outbox, waker, told: Cell::new(false) }
+        let (packer, told) = (Packer::default(), Cell::new(false));
+        Self { outputs: Vec::new(), budget, keep_free, compression, packer, outbox, waker, told }
     }
 
     /// Does what was ordered, and comes back when it is done.
     pub(crate) fn carry_out(&mut self, order: Order) {
         match order {
             Order::Open { output, path, existing } => self.open(output, path, existing),
-            Order::Stream { output, file, path } => {
-                let (is_file, is_named) = (false, false);
-                let open = Open { file, path, written: 0, is_file, is_named, broken: false };
-                *self.slot(output) = Some(open);
+            Order::Stream { output, file, path, plain } => {
+                let compression = if plain { Compression::None } else { self.compression };
+                *self.slot(output) = Some(Open::new(file, path, compression));
             }
             Order::Write { output, bytes, tally } => self.write(output, bytes, tally),
             Order::Close { output, rotated } => {
@@ -123,7 +144,7 @@ impl Pen {
         match create(&path, existing) {
             Ok((file, is_file)) => {
                 let is_named = is_file && links(&file) > 0;
-                let open = Open { file, path, written: 0, is_file, is_named, broken: false };
+                let open = Open { is_file, is_named, ..Open::new(file, path, self.compression) };
                 self.check_room(&open);
                 *self.slot(output) = Some(open);
             }
@@ -137,16 +158,15 @@ impl Pen {
 
     fn write(&mut self, output: usize, bytes: Chunk, tally: Tally) {
         let mut failure = None;
-        match self.slot(output) {
-            Some(open) if !open.broken => match write_whole(open, bytes.as_slice()) {
-                Ok(()) => open.written += bytes.len() as u64,
-                Err(source) => {
+        match self.outputs.get_mut(output) {
+            Some(Some(open)) if !open.broken => {
+                if let Err(source) = open.write(bytes.as_slice(), &mut self.packer) {
                     open.broken = true;
                     let pipe_closed = source.kind() == io::ErrorKind::BrokenPipe;
                     let error = Error::Write { path: open.path.clone(), source };
                     failure = Some(Outcome::Broken { output, error, pipe_closed });
                 }
-            },
+            }
             _ => self.tell(Outcome::Lost { output, tally: tally.clone() }),
         }
         self.budget.give_back(bytes);
@@ -193,7 +213,8 @@ fn create(path: &Path, existing: Existing) -> io::Result<(File, bool)> {
     Ok((file, is_file))
 }
 
-/// Writes all or, to a file, nothing: a chunk is whole blocks, and so is what stays.
+/// Writes all or, to a file, nothing: a chunk is whole blocks (compressed: whole
+/// frames), and so is what stays.
 fn write_whole(open: &mut Open, bytes: &[u8]) -> io::Result<()> {
     let done = open.file.write_all(bytes);
     if done.is_err() && open.is_file {

@@ -34,6 +34,6 @@ pub use runner::serve as serve_runner;
 pub use supervisor::capture;
 
 pub use ::capture::{
-    Autostop, Ending, Error as CaptureError, Format, KeepFree, Limit, RingBuffer, Rotation,
-    Snapshot, SourceReport,
+    Autostop, Compression, Ending, Error as CaptureError, Format, KeepFree, Limit, RingBuffer,
+    Rotation, Snapshot, SourceReport,
 };

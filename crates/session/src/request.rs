@@ -1,6 +1,6 @@
 use std::{ffi::OsString, path::PathBuf};
 
-use capture::{Autostop, Format, KeepFree, Rotation};
+use capture::{Autostop, Compression, Format, KeepFree, Rotation};
 use docker::Endpoint;
 use model::{Direction, Selector, Snaplen};
 
@@ -68,6 +68,9 @@ pub struct Request {
     pub split: bool,
     /// In which format.
     pub format: Format,
+    /// How files, or standard output, are compressed. Names of files get its suffix where they have
+    /// it not.
+    pub compression: Compression,
     /// Write every frame with a Linux cooked header, so that all have one link type.
     pub cooked: bool,
     /// When files change.

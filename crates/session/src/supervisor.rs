@@ -166,6 +166,7 @@ fn destination(request: &Request) -> Result<(Destination, Vec<std::path::PathBuf
         }
         return Ok((Destination::Stream { file, name: path }, Vec::new()));
     }
+    let name = name.compressed(request.compression);
     let directory = rights::directory(&request.directory.join(name.directory()))?;
     Ok((Destination::Files { name, split: request.split }, vec![directory]))
 }
@@ -301,6 +302,7 @@ impl<'a> Supervisor<'a> {
             expression: request.expression.clone(),
             destination,
             format: request.format,
+            compression: request.compression,
             print,
             rotation: request.rotation.clone(),
             autostop: request.autostop.clone(),

@@ -36,6 +36,11 @@ pub(crate) const BANS: &[Ban] = &[
     Ban { package: "landlock", only: SYS, why: "privileges are given up in one place" },
     Ban { package: "caps", only: SYS, why: "privileges are given up in one place" },
     Ban { package: "pcap", only: &["filter"], why: "filter wraps libpcap, and only its compiler" },
+    Ban {
+        package: "zstd*",
+        only: &["capture"],
+        why: "files are compressed where they are written",
+    },
     Ban { package: "tokio*", only: ASYNC, why: "frames travel on plain threads" },
     Ban { package: "clap*", only: COMMANDS, why: "libraries know no flags" },
     Ban { package: "anyhow", only: COMMANDS, why: "libraries have an error type each" },

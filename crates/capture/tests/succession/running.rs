@@ -16,8 +16,8 @@ use model::{Direction, NetnsId, Snaplen};
 use pcapng::read::{Block, SliceReader};
 use sys::{netlink, packet::PacketSocket, poll::Waker, ring::Geometry};
 use whaletap_capture::{
-    Attachment, Autostop, Blind, CaptureId, Config, Destination, Error, Event, FileName, Format,
-    Identity, KeepFree, Pipeline, Report, Rotation, SectionText, SourceReport,
+    Attachment, Autostop, Blind, CaptureId, Compression, Config, Destination, Error, Event,
+    FileName, Format, Identity, KeepFree, Pipeline, Report, Rotation, SectionText, SourceReport,
 };
 
 /// How long anything may take that should take a moment.
@@ -53,6 +53,7 @@ impl Running {
                 split,
             },
             format: Format::Pcapng,
+            compression: Compression::None,
             print: None,
             rotation,
             autostop: Autostop::default(),

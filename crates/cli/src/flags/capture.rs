@@ -2,7 +2,7 @@ use std::{ffi::OsString, time::Duration};
 
 use clap::{ArgAction, Args, ValueEnum};
 use model::Selector;
-use session::{Format, KeepFree};
+use session::{Compression, Format, KeepFree};
 
 use super::SELECTORS;
 use crate::quantity::{
@@ -65,9 +65,12 @@ pub(crate) struct CaptureFlags {
     /// [default: {host}-%Y-%m-%d_%H-%M-%S.pcapng]
     #[arg(short = 'w', long, value_name = "FILE", help_heading = WHERE)]
     pub(crate) write: Option<String>,
-    /// Format [default: pcapng, or pcap where FILE ends in .pcap]
+    /// Format [default: pcapng, or pcap where FILE ends in .pcap or .pcap.zst]
     #[arg(short = 'F', long = "file-format", value_name = "FORMAT", help_heading = WHERE)]
     pub(crate) format: Option<Written>,
+    /// none, or zstd: FILE gets .zst at its end [default: zstd where it is there, or none]
+    #[arg(long, value_name = "HOW", hide_possible_values = true, help_heading = WHERE)]
+    pub(crate) compress: Option<Compressed>,
     /// A file for each target; {target} goes before the suffix
     #[arg(long, help_heading = WHERE)]
     pub(crate) split: bool,
@@ -75,7 +78,7 @@ pub(crate) struct CaptureFlags {
     #[arg(short = 'y', long = "linktype", value_name = "TYPE", ignore_case = true,
           help_heading = WHERE)]
     pub(crate) link_type: Option<Cooked>,
-    /// Write each packet at once, not in chunks
+    /// Write each packet at once, not in chunks; with --compress, which then gains little
     #[arg(short = 'U', long, help_heading = WHERE)]
     pub(crate) packet_buffered: bool,
     /// Show packets on stdout, too, as tcpdump or tshark prints them
@@ -86,7 +89,8 @@ pub(crate) struct CaptureFlags {
     #[arg(short = 'n', long = "numeric", action = ArgAction::Count, help_heading = WHERE)]
     pub(crate) numeric: u8,
 
-    /// New file after SIZE: millions of bytes, or with k, m, g KiB, MiB, GiB
+    /// New file after SIZE: millions of bytes, or with k, m, g KiB, MiB, GiB; what is compressed
+    /// counts as it was before
     #[arg(short = 'C', long = "file-size", value_name = "SIZE", value_parser = file_size,
           help_heading = FILES)]
     pub(crate) file_size: Option<u64>,
@@ -172,7 +176,7 @@ Examples:
   whaletap capture web db -- tcp port 80
   whaletap capture compose:shop --exclude compose:shop/redis -s 128 --duration 5m
   whaletap capture web -C 100 -W 10 -w web.pcapng
-  whaletap capture web -b duration:3600 -b files:24
+  whaletap capture web -b duration:3600 -b files:24 -w web.pcapng.zst
   whaletap capture web -w - | tshark -r - -Y dns
   whaletap capture network:backend --print -- port 53
   whaletap capture compose:shop --split --run -- docker compose up --abort-on-container-exit";
@@ -210,6 +214,22 @@ impl From<Written> for Format {
         match written {
             Written::Pcapng => Self::Pcapng,
             Written::Pcap => Self::Pcap,
+        }
+    }
+}
+
+/// `--compress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compressed {
+    None,
+    Zstd,
+}
+
+impl From<Compressed> for Compression {
+    fn from(compressed: Compressed) -> Self {
+        match compressed {
+            Compressed::None => Self::None,
+            Compressed::Zstd => Self::Zstd,
         }
     }
 }

@@ -1,7 +1,9 @@
 use std::{ffi::OsString, time::Duration};
 
 use model::{Direction, Selector, Snaplen};
-use session::{Autostop, Format, Output, Request, RingBuffer, Rotation, Sandbox, Selection};
+use session::{
+    Autostop, Compression, Format, Output, Request, RingBuffer, Rotation, Sandbox, Selection,
+};
 
 use super::{Surroundings, endpoint};
 use crate::{
@@ -55,6 +57,7 @@ pub(crate) fn capture(
     }
     let (expression, run) = behind_dashes(&flags)?;
     let format = flags.format.map_or_else(|| format_of(&output), Format::from);
+    let compression = compression(&flags, &output)?;
     let level = match (flags.quiet, flags.verbose) {
         (true, _) => global.log_level.max(Level::Warn),
         (false, 0) => global.log_level,
@@ -78,6 +81,7 @@ pub(crate) fn capture(
         output,
         split: flags.split,
         format,
+        compression,
         cooked: flags.link_type.is_some(),
         rotation,
         autostop,
@@ -146,8 +150,26 @@ fn output(flags: &CaptureFlags, surroundings: &Surroundings) -> Result<Output, F
 
 fn format_of(output: &Output) -> Format {
     match output {
-        Output::Files(name) | Output::Chosen(name) if name.ends_with(".pcap") => Format::Pcap,
-        _ => Format::Pcapng,
+        Output::Files(name) | Output::Chosen(name) => {
+            let name = name.strip_suffix(Compression::of_name(name).suffix()).unwrap_or(name);
+            if name.ends_with(".pcap") { Format::Pcap } else { Format::Pcapng }
+        }
+        Output::Stdout => Format::Pcapng,
+    }
+}
+
+fn compression(flags: &CaptureFlags, output: &Output) -> Result<Compression, Failure> {
+    let by_name = match output {
+        Output::Files(name) | Output::Chosen(name) => Compression::of_name(name),
+        Output::Stdout => Compression::None,
+    };
+    match flags.compress.map(Compression::from) {
+        Some(Compression::None) if by_name != Compression::None => Err(Failure::usage(
+            format!("--compress none: the file's name ends in {}", by_name.suffix()),
+            "leave one of them out: other programs go by that name",
+        )),
+        Some(asked) => Ok(asked),
+        None => Ok(by_name),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod accounting;
 mod blocks;
+mod compression;
 mod ends;
 mod files;
 mod mistakes;

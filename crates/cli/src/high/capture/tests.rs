@@ -1,7 +1,7 @@
 use std::os::unix::ffi::OsStringExt as _;
 
 use clap::Parser;
-use session::KeepFree;
+use session::{Compression, KeepFree};
 
 use super::*;
 use crate::{
@@ -48,6 +48,7 @@ fn defaults_are_filled_in() {
     assert_eq!(request.selection.selectors, ["web".parse().unwrap()]);
     assert_eq!(request.output, Output::Chosen("{host}-%Y-%m-%d_%H-%M-%S.pcapng".to_owned()));
     assert_eq!(request.format, Format::Pcapng);
+    assert_eq!(request.compression, Compression::None);
     assert_eq!(request.expression, "");
     assert_eq!(request.direction, Direction::InOut);
     assert_eq!(request.snaplen, Snaplen::MAX);
@@ -101,6 +102,25 @@ fn the_expression_is_what_stands_behind_the_dashes() {
     assert_eq!(request(&["web", "--capture-filter", "udp"]).expression, "udp");
     assert_eq!(request(&["web", "--", "-c", "5"]).expression, "-c 5");
     refusal(&["web", "--capture-filter", "udp", "--", "tcp"]);
+}
+
+#[test]
+fn a_zst_name_is_a_compressed_file() {
+    for (words, compression, format) in [
+        (&["web", "-w", "a.pcapng.zst"][..], Compression::Zstd, Format::Pcapng),
+        (&["web", "-w", "a.pcap.zst"], Compression::Zstd, Format::Pcap),
+        (&["web", "-w", "a.zst", "--compress", "zstd"], Compression::Zstd, Format::Pcapng),
+        (&["web", "-w", "a.pcap", "--compress", "zstd"], Compression::Zstd, Format::Pcap),
+        (&["web", "-w", "a.zst.pcap"], Compression::None, Format::Pcap),
+        (&["web", "-w", "a.pcap", "--compress", "none"], Compression::None, Format::Pcap),
+        (&["web", "--compress", "zstd"], Compression::Zstd, Format::Pcapng),
+        (&["web", "-w", "-", "--compress", "zstd"], Compression::Zstd, Format::Pcapng),
+    ] {
+        let request = request(words);
+        assert_eq!((request.compression, request.format), (compression, format), "{words:?}");
+    }
+    assert!(refusal(&["web", "-w", "a.zst", "--compress", "none"]).contains(".zst"));
+    refusal(&["web", "--compress", "gzip"]);
 }
 
 #[test]
