@@ -9,7 +9,7 @@
 //!
 //! [`capture()`] is the whole of it. It never prints and never exits: what happens meanwhile is told
 //! to an [`Observer`]. [`inventory`] lists what could be captured, and [`exec`] runs a program
-//! inside a target's namespace.
+//! inside a target's namespace. While a session runs it answers who asks for its [`status`].
 
 mod command_end;
 mod error;
@@ -22,6 +22,7 @@ mod request;
 mod resolve;
 mod rights;
 mod runner;
+pub mod status;
 mod supervisor;
 
 pub use command_end::CommandEnd;

@@ -39,20 +39,28 @@ pub(crate) fn person() -> Result<Option<(SudoUser, User)>, Error> {
     }
 }
 
-/// Gives up everything but writing beneath `directories`.
-pub(crate) fn give_up(
-    person: Option<&User>,
-    directories: Vec<PathBuf>,
-    sandbox: Sandbox,
+/// Who this process will be: the person, where that person can write into these directories.
+pub(crate) fn future_user<'a>(
+    person: Option<&'a User>,
+    directories: &[PathBuf],
     observer: &mut dyn Observer,
-) -> Result<(), Error> {
-    let mut user = person;
+) -> Option<&'a User> {
     if let Some(person) = person
         && let Some(directory) = directories.iter().find(|dir| !machine::could_write(person, dir))
     {
         observer.notice(Notice::StayedRoot { directory: directory.clone(), uid: person.uid });
-        user = None;
+        return None;
     }
+    person
+}
+
+/// Becomes `user`, and gives up everything but writing beneath `directories`.
+pub(crate) fn give_up(
+    user: Option<&User>,
+    directories: Vec<PathBuf>,
+    sandbox: Sandbox,
+    observer: &mut dyn Observer,
+) -> Result<(), Error> {
     let given_up = privileges::give_up(user)?;
     let mode = match sandbox {
         Sandbox::Off => Mode::Off,
@@ -61,7 +69,9 @@ pub(crate) fn give_up(
     };
     let enforced = landlock::restrict(&Rules { write_beneath: directories }, mode)?;
     let landlock = match &enforced {
-        Enforced::Fully => "writes only beneath the output directory".to_owned(),
+        Enforced::Fully => {
+            "writes only beneath the output directory, and where it tells its status".to_owned()
+        }
         Enforced::Partially { why } => format!("partly: {why}"),
         Enforced::Not { why } => format!("none: {why}"),
     };

@@ -34,6 +34,7 @@ use crate::{
     resolve::{self, OpenerDial, Resolved},
     rights,
     runner::{News, Runner},
+    status::{About, Listener, Owner, Report, now},
 };
 
 /// Between two looks at namespaces that are known by path only.
@@ -57,6 +58,7 @@ const KEY_SIGNAL: u64 = 0;
 const KEY_PIPELINE: u64 = 1;
 const KEY_OPENER: u64 = 2;
 const KEY_RUNNER: u64 = 3;
+const KEY_STATUS: u64 = 4;
 const KEY_TARGET: u64 = 16;
 
 /// Captures what `request` asks for, until it ends by itself or by a signal.
@@ -90,6 +92,8 @@ struct Stage {
     plan: Arc<Plan>,
     destination: Destination,
     print: Option<File>,
+    status: Option<Listener>,
+    about: About,
 }
 
 fn prepare(request: Request, observer: &mut dyn Observer) -> Result<Stage, Error> {
@@ -104,7 +108,7 @@ fn prepare(request: Request, observer: &mut dyn Observer) -> Result<Stage, Error
     let needs_runner = request.post_rotate.is_some() || request.print.is_some();
     let runner = if needs_runner { Some(Runner::start(user)?) } else { None };
     let plan = compile(&request, observer)?;
-    let (destination, directories) = destination(&request)?;
+    let (destination, mut directories) = destination(&request)?;
     let print = match (&request.print, &runner) {
         (Some(command), Some(runner)) => Some(start_printing(command, runner)?),
         _ => None,
@@ -114,9 +118,19 @@ fn prepare(request: Request, observer: &mut dyn Observer) -> Result<Stage, Error
     let targets = request.selection.selectors.len() as u64;
     // The number of targets is not known yet; what the system allows is taken whole.
     privileges::raise_descriptor_limit(DESCRIPTORS + 512 * DESCRIPTORS_PER_TARGET + targets)?;
+    let user = rights::future_user(user, &directories, observer);
+    let status = Listener::open(request.runtime_directory.as_deref(), user, observer);
+    directories.extend(status.iter().map(|status| status.directory().to_owned()));
     rights::give_up(user, directories, request.sandbox, observer)?;
-    let opener = Arc::new(opener);
-    Ok(Stage { request, opener, runner, signals, plan: Arc::new(plan), destination, print })
+    let name = person.as_ref().filter(|_| user.is_some()).map(|(sudo, _)| sudo.name.clone());
+    let about = About {
+        version: request.application.clone(),
+        command_line: request.command_line.clone(),
+        since: now(),
+        user: Owner { uid: privileges::own_uid(), name },
+    };
+    let (opener, plan) = (Arc::new(opener), Arc::new(plan));
+    Ok(Stage { request, opener, runner, signals, plan, destination, print, status, about })
 }
 
 /// Compiles the expression. Where it has `vlan` this takes a namespace, so it is done while there
@@ -257,6 +271,8 @@ struct Parts {
     runner: Option<Runner>,
     signals: Signals,
     post_rotate: Option<String>,
+    status: Option<Listener>,
+    about: About,
 }
 
 impl<'a> Supervisor<'a> {
@@ -292,7 +308,8 @@ impl<'a> Supervisor<'a> {
 
         let waker = Waker::new()?;
         let outputs = if stage.request.split { found.len() } else { 1 };
-        let Stage { request, opener, runner, signals, plan, destination, print } = stage;
+        let Stage { request, opener, runner, signals, plan, destination, print, status, about } =
+            stage;
         let never = plan.never().to_vec();
         let judged_here = [LinkType::ETHERNET, LinkType::RAW]
             .iter()
@@ -320,7 +337,14 @@ impl<'a> Supervisor<'a> {
         let (pipeline, events) = Pipeline::start(config, outputs, waker.clone())?;
         let poller = Poller::new()?;
         let mut supervisor = Self {
-            stage: Parts { opener, runner, signals, post_rotate: request.post_rotate },
+            stage: Parts {
+                opener,
+                runner,
+                signals,
+                post_rotate: request.post_rotate,
+                status,
+                about,
+            },
             observer,
             pipeline,
             events,
@@ -359,6 +383,9 @@ impl<'a> Supervisor<'a> {
         }
         if let Some(runner) = &self.stage.runner {
             self.poller.add(runner.channel(), KEY_RUNNER, Trigger::Level)?;
+        }
+        if let Some(status) = &self.stage.status {
+            self.poller.add(status, KEY_STATUS, Trigger::Level)?;
         }
         Ok(())
     }
@@ -495,6 +522,11 @@ impl<'a> Supervisor<'a> {
                     self.observer.notice(Notice::OpenerGone);
                 }
             }
+            KEY_STATUS => {
+                if let Some(status) = &self.stage.status {
+                    status.answer(&|| self.report());
+                }
+            }
             KEY_RUNNER => {
                 if let Some(runner) = &self.stage.runner {
                     match runner.news() {
@@ -525,6 +557,8 @@ impl<'a> Supervisor<'a> {
     fn obey(&mut self, signal: Signal) {
         match signal {
             Signal::Interrupt | Signal::Terminate | Signal::HangUp if self.stopping => {
+                // Nobody comes back from there to remove its socket.
+                self.stage.status = None;
                 self.observer.interrupted_twice();
             }
             Signal::Interrupt | Signal::Terminate | Signal::HangUp => self.stop(),
@@ -535,6 +569,16 @@ impl<'a> Supervisor<'a> {
             }
             Signal::User2 => self.pipeline.flush(),
         }
+    }
+
+    /// What is told to who asks for the status.
+    fn report(&self) -> Report {
+        let snapshot = self.pipeline.snapshot().unwrap_or_default();
+        Report::new(&self.stage.about, &snapshot, |source, target| {
+            let Some(group) = self.groups.get(source.id.0 as usize) else { return };
+            let containers = group.targets.iter().filter_map(Target::as_container);
+            target.ids = containers.map(|container| container.id.clone()).collect();
+        })
     }
 
     fn stop(&mut self) {

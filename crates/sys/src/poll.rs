@@ -24,6 +24,8 @@ pub enum Trigger {
     Edge,
     /// As long as it is readable.
     Level,
+    /// As long as there is room to write into it.
+    Room,
 }
 
 /// A set of descriptors to wait for.
@@ -51,10 +53,11 @@ impl Poller {
     /// # Errors
     /// When the descriptor cannot be waited for, or is in the set already.
     pub fn add(&self, fd: impl AsFd, key: u64, trigger: Trigger) -> Result<(), Error> {
-        let mut flags = epoll::EventFlags::IN;
-        if trigger == Trigger::Edge {
-            flags |= epoll::EventFlags::ET;
-        }
+        let flags = match trigger {
+            Trigger::Edge => epoll::EventFlags::IN | epoll::EventFlags::ET,
+            Trigger::Level => epoll::EventFlags::IN,
+            Trigger::Room => epoll::EventFlags::OUT,
+        };
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(key), flags)
             .map_err(Error::call("epoll_ctl"))
     }
@@ -80,6 +83,13 @@ impl Poller {
             Err(rustix::io::Errno::INTR) => Ok(Vec::new()),
             Err(errno) => Err(Error::call("epoll_wait")(errno)),
         }
+    }
+}
+
+/// A set is readable when something in it is ready, so that a set can be part of another one.
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 

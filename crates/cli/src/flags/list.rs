@@ -42,12 +42,12 @@ pub(crate) enum ListFormat {
     Json,
 }
 
-fn list_format(text: &str) -> Result<ListFormat, String> {
+pub(super) fn list_format(text: &str) -> Result<ListFormat, String> {
     match text {
         "table" => Ok(ListFormat::Table),
         "json" => Ok(ListFormat::Json),
         template if template.contains("{{") => Err("Go templates are not understood: use table, \
-             or json with another program, as in `whaletap ls --format json | jq -r .name`"
+             or json with another program, as in `--format json | jq -r .name`"
             .to_owned()),
         _ => Err("expected table or json".to_owned()),
     }

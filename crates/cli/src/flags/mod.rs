@@ -8,6 +8,7 @@ mod completion;
 mod exec;
 mod global;
 mod list;
+mod status;
 
 use clap::{Parser, Subcommand};
 
@@ -16,6 +17,7 @@ pub(crate) use completion::{CompletionFlags, ManFlags};
 pub(crate) use exec::ExecFlags;
 pub(crate) use global::GlobalFlags;
 pub(crate) use list::{ListFlags, ListFormat};
+pub(crate) use status::StatusFlags;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     Ls(ListFlags),
     /// Capture packets of containers, processes, namespaces or this host
     Capture(Box<CaptureFlags>),
+    /// Show the captures that run
+    Status(StatusFlags),
     /// Run a program of this host inside a target's network namespace
     Exec(ExecFlags),
     /// Print a completion script for a shell

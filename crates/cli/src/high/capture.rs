@@ -5,7 +5,7 @@ use session::{
     Autostop, Compression, Format, Output, Request, RingBuffer, Rotation, Sandbox, Selection,
 };
 
-use super::{Surroundings, endpoint};
+use super::{Surroundings, endpoint, runtime_directory};
 use crate::{
     exit::Failure,
     flags::{CaptureFlags, GlobalFlags, PrintProgram, SandboxWord, Way},
@@ -100,6 +100,7 @@ pub(crate) fn capture(
         socket_per_interface: flags.socket_per_interface,
         command_line: surroundings.command_line.clone(),
         application: format!("whaletap {}", env!("CARGO_PKG_VERSION")),
+        runtime_directory: runtime_directory(surroundings),
         directory: surroundings
             .directory
             .clone()

@@ -144,7 +144,7 @@ fn interface(interface: &model::Interface) -> Interface<'_> {
 
 /// JSON with everything that acts on a terminal as `\uXXXX`: outside of strings there is nothing
 /// of that kind.
-fn escaped(json: &str) -> String {
+pub(super) fn escaped(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         if is_unsafe(c) {

@@ -8,6 +8,7 @@ mod json;
 mod list;
 mod live;
 mod notice;
+mod status;
 
 pub(crate) use amount::{bytes, count_of};
 pub(crate) use counts::{TargetCounts, count_lines, one_line, target_table};
@@ -16,3 +17,4 @@ pub(crate) use json::json;
 pub(crate) use list::{ids, interface_table, table};
 pub(crate) use live::{Rate, live_line};
 pub(crate) use notice::notice;
+pub(crate) use status::{has_lost_engine, status_json, status_table};

@@ -12,6 +12,7 @@ mod order;
 mod privileges;
 mod rotation;
 mod stalls;
+mod status;
 mod whaletap;
 
 use std::{

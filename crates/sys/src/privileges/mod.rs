@@ -21,6 +21,7 @@ mod account;
 mod capability;
 mod descriptor_limit;
 mod give_up;
+mod on_behalf;
 mod sudo_user;
 mod thread_rights;
 
@@ -31,6 +32,7 @@ pub use give_up::{
     GivenUp, User, become_user, drop_all_capabilities, effective, give_up, keep_capabilities,
     no_new_privs,
 };
+pub use on_behalf::{on_behalf, own_uid};
 pub use sudo_user::{SudoUser, sudo_user};
 pub use thread_rights::{ThreadRights, thread_rights, verify_unprivileged};
 
