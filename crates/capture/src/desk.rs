@@ -222,6 +222,9 @@ impl Desk {
                 self.tell(Event::InterfaceCame { id, index });
             }
         }
+        for output in self.sources[source].outputs.into_iter().flatten() {
+            self.put_names_due(output);
+        }
     }
 
     /// Calls a source something else, and describes its interfaces anew where that changes what
@@ -272,7 +275,7 @@ impl Desk {
             return;
         }
         for output in &mut self.outputs {
-            if output.format == Format::Pcapng && !output.closed {
+            if output.format == Format::Pcapng && !output.closed && !output.names_due {
                 let mut bytes = Vec::new();
                 encode::names(&fresh, &mut bytes);
                 output.put_blocks(bytes, &self.orders);

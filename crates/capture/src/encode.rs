@@ -230,6 +230,18 @@ pub(crate) fn interface_block(
     .encode(out);
 }
 
+/// The interface block of a file that has none.
+pub(crate) fn no_interface(snaplen: Snaplen, out: &mut Vec<u8>) {
+    InterfaceBlock {
+        link_type: LinkType::ETHERNET.0,
+        snaplen: snaplen.bytes(),
+        name: "none",
+        description: Some("nothing was captured while this file was written"),
+        ..InterfaceBlock::default()
+    }
+    .encode(out);
+}
+
 /// The statistics blocks of a source's interfaces. The kernel counts drops for a namespace and not
 /// for an interface, so they stand once, at the first; and so do the notes that no packet came for.
 pub(crate) fn statistics(source: &Source, which: usize, notes: &[String], out: &mut Vec<u8>) {

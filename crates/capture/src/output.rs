@@ -37,6 +37,8 @@ pub(crate) struct Output {
     tally: Vec<(usize, u64)>,
     /// The same of sources whose seat is another's by now.
     tally_aside: Tally,
+    /// The present file has no names yet, for want of an interface.
+    pub(crate) names_due: bool,
     /// Interface blocks in the present file.
     pub(crate) interfaces: u32,
     /// Packets in the present file.
@@ -106,6 +108,7 @@ impl Output {
             tally: Vec::new(),
             tally_aside: Tally::new(),
             interfaces: 0,
+            names_due: false,
             file_packets: 0,
             packets: 0,
             latest: 0,
@@ -301,6 +304,7 @@ impl Output {
     /// Begins a file: what was counted for the last one is over.
     pub(crate) fn begin_file(&mut self) {
         self.interfaces = 0;
+        self.names_due = true;
         self.file_sent = 0;
         self.file_packets = 0;
         self.files += 1;

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BinaryHeap,
+    collections::{BinaryHeap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -56,6 +56,14 @@ const KEY_WAKER: u64 = 0;
 const KEY_RING: u64 = 1;
 const KEY_SOURCE: u64 = 2;
 
+/// A capture has another name from this moment on, in nanoseconds since the epoch.
+#[derive(Debug)]
+struct Renaming {
+    at: u64,
+    id: CaptureId,
+    identity: Identity,
+}
+
 #[derive(Debug)]
 pub(crate) struct Reader {
     lanes: Vec<Lane>,
@@ -72,6 +80,8 @@ pub(crate) struct Reader {
     /// How far the fullest ring got, in thousandths, and in which time.
     fill: (u32, Duration),
     heap: BinaryHeap<Reverse<(u64, usize)>>,
+    /// What is called otherwise once all that came before is written.
+    renames: VecDeque<Renaming>,
     step_watch: StepWatch,
     started: Instant,
     duration: Option<Duration>,
@@ -122,6 +132,7 @@ impl Reader {
             took_at: Instant::now(),
             fill: (0, Duration::ZERO),
             heap: BinaryHeap::new(),
+            renames: VecDeque::new(),
             step_watch: StepWatch::new(),
             started: Instant::now(),
             duration,
@@ -179,9 +190,7 @@ impl Reader {
             // Rings are all looked at in any case.
             let Some(source) = key.checked_sub(KEY_SOURCE) else { continue };
             let Ok(source) = usize::try_from(source) else { continue };
-            let changes = self.desk.sources.get(source).and_then(Source::changes);
-            // A broken news socket is as good as news.
-            if changes.is_some_and(|changes| changes.changed().unwrap_or(true)) {
+            if self.desk.sources.get(source).and_then(Source::changes).is_some() {
                 self.desk.look(source);
             }
         }
@@ -218,7 +227,10 @@ impl Reader {
         let flush = flush.map(|since| FLUSH_AFTER.saturating_sub(since.elapsed()).max(MIN_SLEEP));
         let duration = self.duration.map(|all| all.saturating_sub(self.started.elapsed()));
         let turn = self.next_turn.map(until);
-        [waiting, draining, flush, duration, turn].into_iter().flatten().min()
+        let renaming = self.renames.front().map(|renaming| {
+            until(self.lanes.iter().map(|lane| lane.settles_at(renaming.at)).max().unwrap_or(0))
+        });
+        [waiting, draining, flush, duration, turn, renaming].into_iter().flatten().min()
     }
 
     fn obey(&mut self, command: Command) {
@@ -239,9 +251,7 @@ impl Reader {
             }
             Command::Forget(id) => self.desk.forget(id),
             Command::Rename(id, identity) => {
-                if let Some(source) = self.desk.find(id) {
-                    self.desk.rename(source, identity);
-                }
+                self.renames.push_back(Renaming { at: clock::now(), id, identity });
             }
             Command::Names(names) => self.desk.set_names(names),
             Command::Snapshot(answer) => {
@@ -343,10 +353,32 @@ impl Reader {
             }
         }
         let settled = self.lanes.iter().map(|lane| lane.settled_until(now)).min();
-        self.emit_until(settled.unwrap_or(0));
+        // Without a ring there is nothing to wait for.
+        let renamed_until = settled.unwrap_or(u64::MAX);
+        while let Some(Renaming { at, .. }) = self.renames.front()
+            && *at <= renamed_until
+        {
+            // What came before goes under the old name.
+            self.emit_until(*at);
+            if self.paused || self.stalled {
+                break;
+            }
+            self.rename_next();
+        }
+        if !self.paused || self.renames.is_empty() {
+            self.emit_until(settled.unwrap_or(0));
+        }
         // A reader that is merely behind gets on by writing, not by copying.
         if !self.paused && self.lanes.iter().any(Lane::is_pressed) {
             self.relieve();
+        }
+    }
+
+    fn rename_next(&mut self) {
+        if let Some(Renaming { id, identity, .. }) = self.renames.pop_front()
+            && let Some(source) = self.desk.find(id)
+        {
+            self.desk.rename(source, identity);
         }
     }
 

@@ -143,16 +143,27 @@ impl Source {
     /// Asks which interfaces there are. New ones that are up, and those that are not what they
     /// were, get a new slot each; the numbers of these are given back.
     pub(crate) fn look(&mut self, link_type: Option<LinkType>) -> Vec<usize> {
+        let Some(live) = &mut self.live else { return Vec::new() };
+        // What was there and is gone may have frames in the ring all the same. News that cannot be
+        // read are as good as none: the list is what counts.
+        let told = live.changes.read().unwrap_or_default();
         // A namespace that is going away answers with an error, and has nothing new.
-        let Some(found) = self.live.as_mut().and_then(|live| live.netlink.interfaces().ok()) else {
-            return Vec::new();
-        };
+        let mut found = live.netlink.interfaces().unwrap_or_default();
+        for before in told {
+            match found.iter_mut().find(|now| now.index == before.index) {
+                // It is about to go.
+                Some(now) if !now.up => *now = before,
+                Some(_) => {}
+                None => found.push(before),
+            }
+        }
         let mut new = Vec::new();
         for interface in found {
             let known =
                 self.slots.iter().rev().find(|slot| slot.interface.index == interface.index);
             let wanted = match known {
-                Some(slot) => describes_anew(&slot.interface, &interface),
+                // One that is taken away is renamed before, while it is down.
+                Some(slot) => interface.up && describes_anew(&slot.interface, &interface),
                 None => interface.up && self.is_listed(&interface.name),
             };
             if wanted {

@@ -38,7 +38,8 @@ pub(crate) struct Sockets {
 
 /// Opens the sockets of `spec` in the calling thread's namespace.
 pub(crate) fn open(spec: &Spec) -> Result<Sockets, Refusal> {
-    let netlink = [netlink::open()?, netlink::open()?];
+    // The second hears from here on: what comes and goes before somebody reads it is told as well.
+    let netlink = [netlink::open()?, netlink::Changes::open()?.into()];
     let mut missing = Vec::new();
     let indices = match &spec.scope {
         Scope::Namespace => vec![0],

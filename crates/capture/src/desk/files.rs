@@ -118,16 +118,30 @@ impl Desk {
                 }
             }
         }
-        if self.outputs[output].format == Format::Pcapng {
-            encode::names(&self.names, &mut bytes);
-        }
         self.outputs[output].put_blocks(bytes, &self.orders);
+        self.put_names_due(output);
+    }
+
+    /// Puts all names into a file that has none yet, once it has an interface: what Wireshark takes
+    /// for a file's encapsulation is what stands before everything else.
+    pub(super) fn put_names_due(&mut self, output: usize) {
+        let out = &mut self.outputs[output];
+        if out.names_due && out.interfaces > 0 && out.format == Format::Pcapng && !out.closed {
+            out.names_due = false;
+            let mut bytes = Vec::new();
+            encode::names(&self.names, &mut bytes);
+            out.put_blocks(bytes, &self.orders);
+        }
     }
 
     /// Ends the present file: statistics, and what is still in the chunk.
     pub(super) fn close(&mut self, output: usize, rotated: bool) {
         let mut bytes = Vec::new();
         if self.outputs[output].format == Format::Pcapng {
+            if self.outputs[output].interfaces == 0 {
+                // Nothing was ever attached, and readers refuse a file without an interface.
+                encode::no_interface(self.plan.snaplen(), &mut bytes);
+            }
             for at in 0..self.present.len() {
                 let source = self.present[at];
                 for which in [FILES, PRINT] {
