@@ -31,7 +31,7 @@ use sys::{
 use crate::{
     Error, Selection,
     naming::place,
-    resolve::{self, Resolved},
+    resolve::{self, Demand, Resolved},
 };
 
 /// Files of the target that the program sees.
@@ -94,7 +94,7 @@ fn one_target(request: &ExecRequest) -> Result<Target, Error> {
             .map_err(|source| Error::Kernel(sys::Error::call("epoll_create")(source)))?;
         let resolved: Result<Resolved, Error> = runtime.block_on(async {
             let engine = Engine::connect(&request.endpoint).await?;
-            resolve::targets(Some(&engine), &selection, false).await
+            resolve::targets(Some(&engine), &selection, Demand::Running).await
         });
         // Not waiting for a look-up of the engine's own name.
         runtime.shutdown_background();

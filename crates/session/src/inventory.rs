@@ -20,7 +20,7 @@ use crate::{
     Error, Observer, Sandbox, Selection,
     error::NoSuchTarget,
     naming::place,
-    resolve::{self, OpenerDial},
+    resolve::{self, Demand, OpenerDial},
     rights,
 };
 
@@ -91,7 +91,7 @@ async fn containers(engine: &Engine, query: &Query) -> Result<Vec<Container>, Er
     if selection.selectors.is_empty() {
         return everything(engine, query).await;
     }
-    let resolved = resolve::targets(Some(engine), selection, true).await?;
+    let resolved = resolve::targets(Some(engine), selection, Demand::Known).await?;
     let named = |container: &Container| {
         selection.selectors.iter().any(|s| !s.is_pattern() && docker::takes(s, container))
     };

@@ -14,6 +14,7 @@
 mod command_end;
 mod error;
 pub mod exec;
+mod follower;
 pub mod inventory;
 mod naming;
 mod observer;
@@ -21,7 +22,11 @@ mod outcome;
 mod request;
 mod resolve;
 mod rights;
+mod rings;
+mod roster;
 mod runner;
+mod sandboxes;
+mod stage;
 pub mod status;
 mod supervisor;
 
@@ -35,6 +40,6 @@ pub use runner::serve as serve_runner;
 pub use supervisor::capture;
 
 pub use ::capture::{
-    Autostop, Compression, Ending, Error as CaptureError, Format, KeepFree, Limit, RingBuffer,
-    Rotation, Snapshot, SourceReport,
+    Autostop, Blind, Compression, Ending, Error as CaptureError, Format, KeepFree, Limit,
+    RingBuffer, Rotation, Snapshot, SourceReport,
 };

@@ -1,10 +1,28 @@
 //! What captures are called, and how targets are found.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
-use capture::Identity;
+use capture::{Blind, Identity};
 use model::{Container, NetnsId, Origin, Target};
-use opener::Place;
+use opener::{Opened, Place};
+
+/// Since when a target has been there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// Since before the session.
+    Start,
+    /// It came while others were captured.
+    Later,
+}
+
+impl Since {
+    /// What was missed of a target that came while others were captured.
+    pub(crate) fn blind(self, opened: &Opened) -> Option<Blind> {
+        let created = opened.created.filter(|_| self == Self::Later)?;
+        let time = Duration::from_nanos(opened.attached.saturating_sub(created));
+        Some(Blind { time, frames: opened.frames_before })
+    }
+}
 
 /// The name of a capture of these targets, which share a namespace: `a+b`.
 pub(crate) fn joined(targets: &[Target]) -> String {
@@ -14,7 +32,13 @@ pub(crate) fn joined(targets: &[Target]) -> String {
 }
 
 /// What files say about a capture.
-pub(crate) fn identity(targets: &[Target], netns: NetnsId, host: &str) -> Identity {
+pub(crate) fn identity(
+    targets: &[Target],
+    netns: NetnsId,
+    host: &str,
+    blind: Option<Blind>,
+    gap: Option<Duration>,
+) -> Identity {
     let mut parts: Vec<String> = targets.iter().map(describe).collect();
     parts.push(format!("node {host}"));
     parts.push(format!("netns {}", netns.ino));
@@ -27,9 +51,20 @@ pub(crate) fn identity(targets: &[Target], netns: NetnsId, host: &str) -> Identi
         })
         .collect();
     let name = joined(targets);
-    let note = Some(format!(
-        "{name}: the capture begins here; what it sent and received before is not in this file"
-    ));
+    let begins = match gap {
+        None => format!("{name}: the capture begins here"),
+        Some(gap) => format!(
+            "{name}: the capture goes on here, {:.3} s after it had ended there",
+            gap.as_secs_f64()
+        ),
+    };
+    let note = Some(match blind {
+        None => format!("{begins}; what it sent and received before is not in this file"),
+        Some(Blind { time, frames }) => format!(
+            "{begins}, {:.1} ms after its namespace was made; {frames} frames had passed before",
+            time.as_secs_f64() * 1e3
+        ),
+    });
     Identity { name, description: parts.join(", "), networks, note }
 }
 

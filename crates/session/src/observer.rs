@@ -1,6 +1,9 @@
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use capture::Snapshot;
+use capture::{Blind, Snapshot};
 use model::{LinkType, NetnsId, Selector};
 
 use crate::Failed;
@@ -76,6 +79,29 @@ pub enum Notice<'a> {
         /// What it does instead, in the engine's word.
         state: &'a str,
     },
+    /// The same where it is captured once it runs.
+    WaitedFor {
+        /// Its name.
+        name: &'a str,
+        /// What it does instead, in the engine's word.
+        state: &'a str,
+    },
+    /// A target came while others were captured, or came back.
+    Attached {
+        /// Its name.
+        name: &'a str,
+        /// What was missed of it; `None` where nobody knows.
+        blind: Option<Blind>,
+        /// Since its last end.
+        gap: Option<Duration>,
+    },
+    /// The engine does not answer any more: captures go on, and nothing new is noticed.
+    EngineLost {
+        /// Why.
+        why: &'a docker::Error,
+    },
+    /// It answers again.
+    EngineBack,
     /// An `--exclude` that takes nothing.
     ExcludesNothing {
         /// It.

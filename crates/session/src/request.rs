@@ -105,3 +105,10 @@ pub struct Request {
     /// The working directory, where relative file names begin.
     pub directory: PathBuf,
 }
+
+impl Request {
+    /// Whether targets are followed: it is the engine that tells of those that come and go.
+    pub(crate) fn follows(&self) -> bool {
+        self.follow && self.selection.needs_engine()
+    }
+}

@@ -78,13 +78,24 @@ fn netns_name(path: &str) -> String {
     path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path).to_owned()
 }
 
+/// What selectors have to come to, or it is a mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// Each to something that runs, or to some of it where it is a pattern.
+    Running,
+    /// Each to something that is there, whatever it does.
+    Existing,
+    /// The same, and all of it may be excluded again.
+    Known,
+    /// They may come to nothing as yet.
+    Nothing,
+}
+
 /// Resolves a selection. `engine` is needed where [`Selection::needs_engine`] says so.
-///
-/// With `stopped` containers that do not run are wanted too, and none of them is an error.
 pub(crate) async fn targets(
     engine: Option<&Engine>,
     selection: &Selection,
-    stopped: bool,
+    demand: Demand,
 ) -> Result<Resolved, Error> {
     let mut resolved = Resolved { targets: local(&selection.selectors), ..Resolved::default() };
     let Some(engine) = engine else { return Ok(resolved) };
@@ -95,7 +106,7 @@ pub(crate) async fn targets(
         containers.retain(|container| passing.iter().any(|other| other.id == container.id));
     }
     let resolution = docker::resolve(&selection.selectors, &selection.exclude, &containers);
-    let lines = mistakes(&resolution, selection, stopped);
+    let lines = mistakes(&resolution, selection, demand);
     if !lines.is_empty() {
         return Err(NoSuchTarget { lines }.into());
     }
@@ -109,14 +120,17 @@ pub(crate) async fn targets(
     Ok(resolved)
 }
 
+const ALL_EXCLUDED: &str = "every container that was taken is excluded again";
+
 /// A line for each selector that does not lead to a target.
 fn mistakes(
     resolution: &docker::Resolution<'_>,
     selection: &Selection,
-    stopped: bool,
+    demand: Demand,
 ) -> Vec<String> {
     let mut lines = Vec::new();
-    for unmatched in &resolution.unmatched {
+    let unmatched: &[_] = if demand == Demand::Nothing { &[] } else { &resolution.unmatched };
+    for unmatched in unmatched {
         let what =
             if unmatched.selector.is_pattern() { "takes no container" } else { "is no container" };
         let among =
@@ -141,11 +155,17 @@ fn mistakes(
             names.join(", ")
         ));
     }
-    if stopped {
+    if matches!(demand, Demand::Known | Demand::Nothing) {
         return lines;
     }
     let nothing_runs =
         resolution.chosen.is_empty() && !selection.selectors.iter().any(|s| !s.needs_engine());
+    if demand == Demand::Existing {
+        if lines.is_empty() && nothing_runs && resolution.not_running.is_empty() {
+            lines.push(ALL_EXCLUDED.to_owned());
+        }
+        return lines;
+    }
     for not_running in &resolution.not_running {
         if !not_running.selector.is_pattern() || nothing_runs {
             lines.push(format!(
@@ -155,7 +175,7 @@ fn mistakes(
         }
     }
     if lines.is_empty() && nothing_runs {
-        lines.push("every container that was taken is excluded again".to_owned());
+        lines.push(ALL_EXCLUDED.to_owned());
     }
     lines
 }

@@ -1,4 +1,6 @@
-use session::Notice;
+use std::time::Duration;
+
+use session::{Blind, Notice};
 
 use crate::{
     exit::chain,
@@ -37,6 +39,18 @@ pub(crate) fn notice(notice: &Notice<'_>) -> (Level, String) {
             (Level::Info, format!("{name}: one namespace, captured once"))
         }
         Notice::NotRunning { name, state } => (Level::Warn, format!("{name}: left out, {state}")),
+        Notice::WaitedFor { name, state } => {
+            (Level::Info, format!("{name}: is {state}; captured once it runs"))
+        }
+        Notice::Attached { name, blind, gap } => (Level::Info, attached(name, *blind, *gap)),
+        Notice::EngineLost { why } => (
+            Level::Warn,
+            format!(
+                "{}: captures go on; what is started now is noticed when it answers again",
+                chain(*why)
+            ),
+        ),
+        Notice::EngineBack => (Level::Info, "the engine answers again".to_owned()),
         Notice::ExcludesNothing { selector } => {
             (Level::Warn, format!("--exclude {selector}: it takes nothing"))
         }
@@ -66,6 +80,23 @@ pub(crate) fn notice(notice: &Notice<'_>) -> (Level, String) {
     (level, safe(&text).into_owned())
 }
 
+/// How a target came that was not there at the start.
+fn attached(name: &str, blind: Option<Blind>, gap: Option<Duration>) -> String {
+    let mut text = format!("{name}: captured");
+    if let Some(Blind { time, frames }) = blind {
+        text += &format!(", {:.1} ms after its network was made", time.as_secs_f64() * 1e3);
+        match frames {
+            0 => {}
+            1 => text += ", 1 frame missed",
+            _ => text += &format!(", {frames} frames missed"),
+        }
+    }
+    if let Some(gap) = gap {
+        text += &format!("; it was gone for {:.1} s", gap.as_secs_f64());
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use model::LinkType;
@@ -91,6 +122,20 @@ mod tests {
                 Notice::ClockStepped { nanoseconds: -1_500_000_000 },
                 Level::Warn,
                 "the clock was set: -1.500 s; stamps jump",
+            ),
+            (
+                Notice::Attached {
+                    name: "web",
+                    blind: Some(Blind { time: Duration::from_micros(420), frames: 2 }),
+                    gap: Some(Duration::from_millis(3_210)),
+                },
+                Level::Info,
+                "web: captured, 0.4 ms after its network was made, 2 frames missed; it was gone for 3.2 s",
+            ),
+            (
+                Notice::WaitedFor { name: "web", state: "exited" },
+                Level::Info,
+                "web: is exited; captured once it runs",
             ),
             (Notice::Remark { text: "a\x1b[2Jb" }, Level::Info, "a\\x1b[2Jb"),
         ] {

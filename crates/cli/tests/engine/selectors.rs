@@ -92,7 +92,8 @@ fn what_takes_nothing_is_told_with_what_was_meant() {
     assert_ended(&finished, 3, &["is no container", &nearest, "hint: `whaletap ls`"]);
     // All mistakes at once, and nothing is captured.
     let nothing = unique("nothing");
-    let words = [web.name(), &misspelt, stopped.name(), &format!("compose:{nothing}")];
+    let words =
+        ["--no-follow", web.name(), &misspelt, stopped.name(), &format!("compose:{nothing}")];
     let finished = refused(&words).finish().unwrap();
     let stopped = format!("`{0}` does not run: {0} is exited", stopped.name());
     assert_ended(

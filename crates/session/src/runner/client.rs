@@ -48,7 +48,6 @@ impl Runner {
 
     /// Starts one that is to run a command in the foreground: in the caller's session, so that the
     /// command has the caller's terminal.
-    #[expect(dead_code, reason = "the supervisor is about to")]
     pub(crate) fn start_for_foreground(user: Option<&User>) -> Result<Self, Error> {
         Self::greeted(companion::start_in_our_session(OsStr::new(ARGV0))?, user)
     }
@@ -80,7 +79,6 @@ impl Runner {
 
     /// Runs a command with our standard input, output and error. That it runs is told by
     /// [`News::Started`], and what became of it by [`News::Ended`]; to be called once.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the supervisor is about to"))]
     pub(crate) fn start_foreground(&self, command: &[OsString]) -> Result<(), Error> {
         let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
         let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
@@ -91,7 +89,6 @@ impl Runner {
     ///
     /// For signals that came to us alone: what a key of the terminal sends reaches the command
     /// without us, see [`sys::signals::Arrival`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "the supervisor is about to"))]
     pub(crate) fn signal_foreground(&self, signal: Signal) -> Result<(), Error> {
         Ok(self.channel.send(&Order::Signal.with(&[message::letter(signal)]), &[])?)
     }

@@ -1,0 +1,299 @@
+//! Namespaces that the engine makes for containers, opened before anybody says whose they are.
+//!
+//! A container's process runs some 80 ms after its namespace is there, and the engine answers no
+//! question about it until then. So each new namespace is opened at once, its frames wait in its
+//! ring, and those that turn out to be nobody's who is meant are let go.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use opener::{Opened, Opener, Place, Reason, Spec};
+use sys::inotify::{Event, Watch};
+
+/// Where engines keep the files of namespaces, unless told otherwise.
+const USUAL: &str = "/var/run/docker/netns";
+/// How long a file may take to become a namespace.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+/// Between two attempts to open one that is not yet ready.
+const TRY_EVERY: Duration = Duration::from_millis(1);
+/// Between two attempts to find out whose a namespace is.
+const ASK_EVERY: Duration = Duration::from_millis(5);
+/// How long a namespace is held of which nobody says whose it is.
+pub(crate) const HELD_FOR: Duration = Duration::from_secs(10);
+/// The most namespaces that are held at once.
+const MAX_HELD: usize = 256;
+/// The most directories that are remembered because they cannot be watched.
+const MAX_HIDDEN: usize = 8;
+/// Length of a container's file's name: the beginning of the sandbox's id.
+const NAME_LENGTH: usize = 12;
+
+/// The directories that are watched, and what was found in them.
+#[derive(Debug, Default)]
+pub(crate) struct Sandboxes {
+    directories: Vec<Directory>,
+    /// Directories that cannot be watched.
+    hidden: Vec<String>,
+    unready: Vec<Unready>,
+    held: Vec<Held>,
+}
+
+#[derive(Debug)]
+struct Directory {
+    path: String,
+    number: u32,
+    watch: Watch,
+}
+
+/// A file on which no namespace is mounted yet.
+#[derive(Debug)]
+struct Unready {
+    directory: u32,
+    file: String,
+    since: Instant,
+}
+
+/// A namespace that is opened, and not yet a target's.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) directory: u32,
+    /// The file's name.
+    pub(crate) file: String,
+    pub(crate) opened: Opened,
+    since: Instant,
+    asked: Instant,
+}
+
+impl Held {
+    /// The container whose process is inside, as far as that is known.
+    pub(crate) fn container(&self) -> Option<&str> {
+        self.opened.container.as_deref()
+    }
+
+    /// Whether it is this container's: by its process, or by the file that the engine names.
+    pub(crate) fn is_of(&self, id: &str, sandbox_key: &str) -> bool {
+        self.container() == Some(id)
+            || Path::new(sandbox_key).file_name().is_some_and(|name| name == &*self.file)
+    }
+
+    /// Where it was found.
+    pub(crate) fn place(&self) -> Place {
+        Place::Sandbox { directory: self.directory, file: self.file.clone() }
+    }
+
+    /// Whether nobody has said for long whose it is.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.since.elapsed() >= HELD_FOR
+    }
+}
+
+impl Sandboxes {
+    /// Watches where the engine usually keeps its files, or where its command line says.
+    pub(crate) fn start(opener: &Opener) -> Self {
+        let mut sandboxes = Self::default();
+        let usual = engine_directory(opener).unwrap_or_else(|| USUAL.to_owned());
+        sandboxes.watch(&usual, opener);
+        sandboxes
+    }
+
+    /// Watches the directory of this file as well. `true`: it was not watched before.
+    pub(crate) fn learn(&mut self, sandbox_key: &str, opener: &Opener) -> bool {
+        let Some(directory) = Path::new(sandbox_key).parent().and_then(Path::to_str) else {
+            return false;
+        };
+        // The one is a link to the other.
+        let same = |path: &str| {
+            path.strip_prefix("/var").unwrap_or(path) == directory
+                || directory.strip_prefix("/var").unwrap_or(directory) == path
+                || path == directory
+        };
+        if directory.is_empty()
+            || self.hidden.len() >= MAX_HIDDEN
+            || self.hidden.iter().any(|hidden| hidden == directory)
+            || self.directories.iter().any(|known| same(&known.path))
+        {
+            return false;
+        }
+        let directory = directory.to_owned();
+        let is_watched = self.watch(&directory, opener);
+        if !is_watched {
+            self.hidden.push(directory);
+        }
+        is_watched
+    }
+
+    fn watch(&mut self, path: &str, opener: &Opener) -> bool {
+        // One that is not there yet, as before an engine's first container, is learnt of later.
+        let Ok(watched) = opener.watch(path) else { return false };
+        let directory =
+            Directory { path: path.to_owned(), number: watched.directory, watch: watched.watch };
+        self.directories.retain(|known| known.number != directory.number);
+        self.directories.push(directory);
+        true
+    }
+
+    /// Looks all directories up anew: the engine was started again.
+    pub(crate) fn renew(&mut self, opener: &Opener) {
+        let paths: Vec<String> = self.directories.drain(..).map(|known| known.path).collect();
+        if paths.is_empty() {
+            *self = Self::start(opener);
+        }
+        for path in paths {
+            self.watch(&path, opener);
+        }
+    }
+
+    /// What to wait on.
+    pub(crate) fn watches(&self) -> impl Iterator<Item = &Watch> {
+        self.directories.iter().map(|directory| &directory.watch)
+    }
+
+    /// Reads what happened in the directories.
+    pub(crate) fn read(&mut self) {
+        for directory in &self.directories {
+            loop {
+                // What a broken watch does not tell is found by reconciliation.
+                let events = directory.watch.read().unwrap_or_default();
+                if events.is_empty() {
+                    break;
+                }
+                for event in events {
+                    if let Event::Appeared(file) = event
+                        && is_containers(&file)
+                    {
+                        let (directory, since) = (directory.number, Instant::now());
+                        self.unready.push(Unready { directory, file, since });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens what can be opened. Gives errors that are nobody's yet.
+    pub(crate) fn open(
+        &mut self,
+        opener: &Opener,
+        spec: impl Fn(usize) -> Spec,
+    ) -> Vec<opener::Error> {
+        let mut errors = Vec::new();
+        let mut waiting = std::mem::take(&mut self.unready);
+        // What is beyond is found by reconciliation, later.
+        waiting.truncate(MAX_HELD.saturating_sub(self.held.len()));
+        if waiting.is_empty() {
+            return errors;
+        }
+        let places = waiting
+            .iter()
+            .map(|it| Place::Sandbox { directory: it.directory, file: it.file.clone() })
+            .collect();
+        let opened = match opener.open_all(places, spec(self.held.len() + waiting.len())) {
+            Ok(opened) => opened,
+            // The opener's end is told elsewhere.
+            Err(_) => return errors,
+        };
+        for (waiting, opened) in waiting.into_iter().zip(opened) {
+            match opened {
+                Ok(opened) => {
+                    let (directory, file, since) =
+                        (waiting.directory, waiting.file, Instant::now());
+                    self.held.push(Held { directory, file, opened, since, asked: since });
+                }
+                Err(error) if error.reason() == Reason::NotReady => {
+                    if waiting.since.elapsed() < READY_WITHIN {
+                        self.unready.push(waiting);
+                    }
+                }
+                // Gone already.
+                Err(error) if error.reason() == Reason::NotFound => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        errors
+    }
+
+    /// Asks again whose those namespaces are in which nobody was found.
+    pub(crate) fn ask(&mut self, opener: &Opener) {
+        for held in &mut self.held {
+            if held.opened.container.is_some() || held.asked.elapsed() < ASK_EVERY {
+                continue;
+            }
+            held.asked = Instant::now();
+            if let Ok(seen) = opener.look(held.place())
+                && seen.netns == held.opened.netns
+            {
+                held.opened.container = seen.container;
+                held.opened.pidfd = seen.pidfd;
+            }
+        }
+    }
+
+    /// When something is to be tried again.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        if !self.unready.is_empty() {
+            return Some(TRY_EVERY);
+        }
+        let unknown = self.held.iter().any(|held| held.opened.container.is_none());
+        match (unknown, self.held.is_empty()) {
+            (true, _) => Some(ASK_EVERY),
+            (false, false) => Some(HELD_FOR),
+            (false, true) => None,
+        }
+    }
+
+    /// Takes those out that `wanted` says.
+    pub(crate) fn take(&mut self, wanted: impl FnMut(&mut Held) -> bool) -> Vec<Held> {
+        self.held.extract_if(.., wanted).collect()
+    }
+}
+
+/// Whether a file may be a container's: others are an overlay network's (`1-…`, `lb_…`), the
+/// ingress network's and the host's (`default`).
+fn is_containers(file: &str) -> bool {
+    file.len() == NAME_LENGTH && file.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The directory that follows from the engine's `--exec-root`, if its command line can be seen and
+/// has one.
+fn engine_directory(opener: &Opener) -> Option<String> {
+    let engine = opener.dial().ok()?;
+    let pid = sys::process::peer(&engine).ok()??;
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    exec_root(&words).map(|root| format!("{root}/netns"))
+}
+
+fn exec_root(command_line: &[u8]) -> Option<String> {
+    let mut words =
+        command_line.split(|byte| *byte == 0).filter_map(|word| str::from_utf8(word).ok());
+    while let Some(word) = words.next() {
+        let root = match word.strip_prefix("--exec-root") {
+            Some("") => words.next(),
+            Some(rest) => rest.strip_prefix('='),
+            None => continue,
+        };
+        return root.filter(|root| root.starts_with('/')).map(str::to_owned);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_files_are_told_from_networks() {
+        assert!(is_containers("3f2a00c1b9de"));
+        for other in ["default", "ingress_sbox", "lb_3f2a00c1b", "1-3f2a00c1b9", "3f2a00c1b9dg"] {
+            assert!(!is_containers(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_engines_own_directory_is_in_its_command_line() {
+        let line = |words: &str| words.replace(' ', "\0").into_bytes();
+        assert_eq!(exec_root(&line("dockerd --exec-root /x/exec -H a")).unwrap(), "/x/exec");
+        assert_eq!(exec_root(&line("dockerd --exec-root=/x")).unwrap(), "/x");
+        assert_eq!(exec_root(&line("dockerd --exec-root")), None);
+        assert_eq!(exec_root(&line("dockerd -H fd://")), None);
+    }
+}
