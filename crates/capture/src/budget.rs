@@ -7,7 +7,7 @@ use std::sync::{
 
 use sys::poll::Waker;
 
-use crate::chunk::Chunk;
+use crate::{chunk::Chunk, recorder};
 
 /// The least memory that a session works with, in bytes.
 pub const MIN_MEMORY: usize = 2 << 20;
@@ -20,6 +20,8 @@ pub(crate) const CHUNK: usize = 320 << 10;
 #[derive(Debug)]
 pub(crate) struct Budget {
     total: AtomicUsize,
+    /// Size of a chunk in bytes.
+    chunk: usize,
     used: AtomicUsize,
     /// Chunks that were written. The last one given back is the first taken: it is still in cache.
     free: Mutex<Vec<Chunk>>,
@@ -31,15 +33,26 @@ impl Budget {
     /// A budget of `total` bytes, and at least what `outputs` outputs take. `waker` is called when memory that was
     /// wanted in vain comes free.
     pub(crate) fn new(total: usize, outputs: usize, waker: Waker) -> Self {
-        let budget = Self {
+        let budget = Self::of_chunks(total, CHUNK, waker);
+        budget.provide_for(outputs);
+        budget
+    }
+
+    /// A budget of `total` bytes for windows: chunks are small, and no more than what was asked for
+    /// is used however many windows there are.
+    pub(crate) fn for_windows(total: usize, waker: Waker) -> Self {
+        Self::of_chunks(total, recorder::CHUNK, waker)
+    }
+
+    fn of_chunks(total: usize, chunk: usize, waker: Waker) -> Self {
+        Self {
             total: AtomicUsize::new(total.max(MIN_MEMORY)),
+            chunk,
             used: AtomicUsize::new(0),
             free: Mutex::new(Vec::new()),
             wanted: AtomicBool::new(false),
             waker,
-        };
-        budget.provide_for(outputs);
-        budget
+        }
     }
 
     /// Makes it no less than what so many outputs take: each has a chunk that is being filled, and
@@ -48,7 +61,8 @@ impl Budget {
         self.total.fetch_max((outputs + 2) * CHUNK, Ordering::Relaxed);
     }
 
-    fn total(&self) -> usize {
+    /// All of it in bytes.
+    pub(crate) fn total(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }
 
@@ -57,8 +71,8 @@ impl Budget {
         if let Some(chunk) = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Some(chunk);
         }
-        if self.reserve(CHUNK) {
-            return Some(Chunk::with_room(CHUNK));
+        if self.reserve(self.chunk) {
+            return Some(Chunk::with_room(self.chunk));
         }
         self.wanted.store(true, Ordering::SeqCst);
         // Between the two tries the last chunk may have come back without a call.
@@ -67,14 +81,54 @@ impl Budget {
 
     /// Gives a chunk back. One that is not of the budget's size was made outside of it.
     pub(crate) fn give_back(&self, mut chunk: Chunk) {
-        if chunk.size() != CHUNK {
+        if chunk.size() != self.chunk {
             return;
         }
         chunk.clear();
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
+        self.call();
+    }
+
+    /// Wakes whoever wanted memory in vain.
+    fn call(&self) {
         if self.wanted.swap(false, Ordering::SeqCst) {
             self.waker.wake();
         }
+    }
+
+    /// Size of its chunks in bytes.
+    pub(crate) fn chunk_size(&self) -> usize {
+        self.chunk
+    }
+
+    /// Takes `bytes` out of the budget for frames that are held in memory of their own size, at the
+    /// cost of chunks that nobody uses.
+    pub(crate) fn reserve_held(&self, bytes: usize) -> bool {
+        loop {
+            if self.reserve(bytes) {
+                return true;
+            }
+            let unused = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            if unused.is_none() {
+                self.wanted.store(true, Ordering::SeqCst);
+                // What came back between the two tries came without a call.
+                return self.reserve(bytes);
+            }
+            self.release(self.chunk);
+        }
+    }
+
+    /// Gives back what [`Budget::reserve_held`] took.
+    pub(crate) fn release_held(&self, bytes: usize) {
+        self.release(bytes);
+        self.call();
+    }
+
+    /// Bytes taken out, but for chunks that nobody uses.
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).len();
+        self.used.load(Ordering::Relaxed) - free * self.chunk
     }
 
     /// Takes `bytes` out of the budget for frames that wait outside of their ring: at most half of

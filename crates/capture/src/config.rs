@@ -3,7 +3,7 @@ use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 use filter::Plan;
 use model::LinkType;
 
-use crate::{Autostop, Compression, FileName, Rotation};
+use crate::{Autostop, Compression, FileName, RecorderConfig, Rotation};
 
 /// What a session captures into, and how.
 #[derive(Debug)]
@@ -46,6 +46,13 @@ pub enum Destination {
         name: FileName,
         /// A series for each capture.
         split: bool,
+    },
+    /// Into memory, and into a file for each target where something happens there: always pcapng.
+    Recorder {
+        /// The files' name: `{target}` and `{trigger}` are filled in.
+        name: FileName,
+        /// What is kept, and when it is written.
+        recorder: Box<RecorderConfig>,
     },
     /// Into something that is open: a pipe, a FIFO, a device.
     Stream {

@@ -129,13 +129,14 @@ impl Crew {
         true
     }
 
-    /// Writes everything that is ordered.
+    /// Writes everything that is ordered. What takes long is one stuck write, or very many: a
+    /// recorder's window is thousands of chunks.
     fn write(&self, mut pen: MutexGuard<'_, Pen>) {
+        self.alarm.set(STUCK_AFTER);
         while let Ok(order) = self.queue.try_recv() {
-            self.alarm.set(STUCK_AFTER);
             pen.carry_out(order);
-            self.alarm.set(Duration::ZERO);
         }
+        self.alarm.set(Duration::ZERO);
     }
 
     /// Stands by until the leader's write is stuck. `false`: it is over.

@@ -6,6 +6,8 @@ mod delivery;
 mod files;
 mod succession;
 
+pub(crate) use delivery::accepts;
+
 use std::{collections::HashMap, fs::File, net::IpAddr, path::PathBuf, sync::Arc};
 
 use crossbeam_channel::Sender;
@@ -21,13 +23,14 @@ use crate::{
     encode,
     estate::Estate,
     output::Output,
+    recorder::Recorder,
     rotation::Names,
     source::Source,
     writer::{Order, Outcome, Tally},
 };
 
 /// Which of a source's outputs.
-const FILES: usize = 0;
+pub(crate) const FILES: usize = 0;
 const PRINT: usize = 1;
 
 /// Who hears of events.
@@ -55,35 +58,36 @@ pub(crate) struct Desk {
     /// Seats that nobody sits in: with those of `present`, the first so many numbers.
     seats: Vec<usize>,
     /// What sources have left to successors.
-    estates: HashMap<CaptureId, Estate>,
+    pub(crate) estates: HashMap<CaptureId, Estate>,
     /// Those that are written to, and some that will be others.
     pub(crate) outputs: Vec<Output>,
     /// Which of them will be others.
     retired: Vec<usize>,
     /// How many there ever were.
-    numbered: usize,
+    pub(crate) numbered: usize,
     /// Bytes in files of those that are gone, and how many files these were.
     past: (u64, u32),
     /// The file that was opened last.
-    file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// Names of files that are taken.
     file_names: Names,
     pub(crate) names: Vec<(IpAddr, String)>,
     pub(crate) ending: Option<Ending>,
+    pub(crate) recorder: Option<Recorder>,
     plan: Arc<Plan>,
-    budget: Arc<Budget>,
-    orders: Sender<Order>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) orders: Sender<Order>,
     events: Told,
     split: Option<FileName>,
     format: Format,
     rotation: crate::Rotation,
     autostop: crate::Autostop,
     link_type: Option<LinkType>,
-    section: SectionText,
+    pub(crate) section: SectionText,
     expression: String,
     print: Option<usize>,
     /// A full chunk was ordered to be written.
-    ordered: bool,
+    pub(crate) ordered: bool,
 }
 
 impl Desk {
@@ -106,6 +110,7 @@ impl Desk {
             file_names: Names::default(),
             names: Vec::new(),
             ending: None,
+            recorder: None,
             plan: config.plan,
             budget,
             orders,
@@ -125,6 +130,9 @@ impl Desk {
             Destination::Files { name, split: false } => {
                 let output = desk.add_series(name, None);
                 desk.open(output, clock::now());
+            }
+            Destination::Recorder { name, recorder } => {
+                desk.recorder = Some(Recorder::new(*recorder, name));
             }
             Destination::Stream { file, name } => {
                 desk.add_stream(file, name, config.format, false);
@@ -174,7 +182,7 @@ impl Desk {
         std::mem::take(&mut self.ordered)
     }
 
-    fn order(&self, order: Order) {
+    pub(crate) fn order(&self, order: Order) {
         // The writer goes on until we close the queue.
         let _ = self.orders.send(order);
     }
@@ -188,6 +196,7 @@ impl Desk {
         let index = self.sources.len();
         source.heritage = follows.map(|id| self.take_estate(id)).unwrap_or_default();
         let files = match (&self.split, source.heritage.outputs[FILES]) {
+            _ if self.recorder.is_some() => self.recording_of(&source, follows),
             (Some(_), Some(output)) => output,
             (Some(name), None) => self.add_series(name.clone(), Some(source.identity.name.clone())),
             (None, _) => 0,
@@ -198,7 +207,7 @@ impl Desk {
         self.present.push(index);
         let new = self.sources[index].look(self.link_type);
         let out = &self.outputs[files];
-        if out.is_unopened() && !out.complete {
+        if out.is_unopened() && !out.complete && out.track.is_none() {
             // Interfaces before names: what Wireshark takes for a file's encapsulation is what the
             // first blocks say.
             self.open(files, clock::now());
@@ -254,6 +263,9 @@ impl Desk {
             let mut bytes = Vec::new();
             self.statistics(source, which, &notes, &mut bytes);
             let output = &mut self.outputs[output];
+            if let Some(track) = &mut output.track {
+                track.last_words = (self.sources[source].until, bytes.clone());
+            }
             if !bytes.is_empty() && !output.closed {
                 output.put_blocks(bytes, &self.orders);
             }
@@ -286,7 +298,17 @@ impl Desk {
     /// Hears what the writer tells.
     pub(crate) fn hear(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Done { path, rotated } => self.tell(Event::FileDone { path, rotated }),
+            Outcome::Done { output, path, rotated } => {
+                if !self.record_done(output, &path) {
+                    self.tell(Event::FileDone { path, rotated });
+                }
+            }
+            Outcome::Broken { output, error, .. } if self.recorder.is_some() => {
+                self.record_failed(output, error);
+            }
+            Outcome::NoRoom { path, free, keep } if self.recorder.is_some() => {
+                self.cut_records(&path, free, keep);
+            }
             Outcome::Lost { output, tally } => self.take_back(output, &tally),
             Outcome::Ended { source } => {
                 self.tell(Event::Detached(self.sources[source].report()));
@@ -344,6 +366,7 @@ impl Desk {
         Snapshot {
             packets: sources.iter().map(|source| source.stats.captured).sum(),
             sources,
+            recorded: self.outputs.iter().filter_map(Output::recorded).collect(),
             bytes: self.past.0 + files().map(|(_, output)| output.bytes()).sum::<u64>(),
             file: self.file.clone(),
             files: self.past.1 + files().map(|(_, output)| output.files).sum::<u32>(),

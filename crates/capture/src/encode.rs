@@ -139,7 +139,12 @@ pub(crate) fn flags(frame: &Frame<'_>) -> Flags {
 
 /// The section header.
 pub(crate) fn section(text: &SectionText, out: &mut Vec<u8>) {
-    let comments: Vec<&str> = given(&text.comment).into_iter().collect();
+    section_about(text, "", out);
+}
+
+/// The same with a further comment.
+pub(crate) fn section_about(text: &SectionText, about: &str, out: &mut Vec<u8>) {
+    let comments: Vec<&str> = given(&text.comment).into_iter().chain(given(about)).collect();
     Section {
         hardware: given(&text.hardware),
         os: given(&text.os),

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use model::{NetnsId, Stats};
 
-use crate::{Blind, CaptureId, Error};
+use crate::{Blind, CaptureId, Error, Keep, Record, Recorded, Trigger};
 
 /// What a pipeline tells while it runs.
 #[derive(Debug)]
@@ -27,6 +27,31 @@ pub enum Event {
     Detached(SourceReport),
     /// The pipeline ends by itself.
     Ending(Ending),
+    /// A recorder has written a file.
+    Recorded(Box<Record>),
+    /// A recorder could not write a file, or not all of it.
+    NotRecorded {
+        /// The target's name.
+        target: String,
+        /// Why it was to be written.
+        trigger: Trigger,
+        /// What failed.
+        error: Error,
+    },
+    /// A recorder has written as many files, or bytes, as it may: triggers are counted only. Told
+    /// once.
+    RecorderFull {
+        /// The limit.
+        limit: Limit,
+    },
+    /// The memory does not hold the windows that were asked for. Told when that is known, once a
+    /// minute while it lasts, and with `possible` empty when it is over.
+    WindowShort {
+        /// How long windows are to be.
+        asked: Keep,
+        /// How long they can be.
+        possible: Option<Keep>,
+    },
     /// Somebody set the clock by so many nanoseconds, so that timestamps jump there.
     ClockStepped {
         /// Forward when positive.
@@ -114,6 +139,8 @@ pub struct Snapshot {
     pub file: Option<PathBuf>,
     /// How many files there were.
     pub files: u32,
+    /// What a recorder did for each target.
+    pub recorded: Vec<Recorded>,
 }
 
 impl Snapshot {

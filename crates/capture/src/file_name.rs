@@ -32,6 +32,11 @@ impl Moment {
         Self(timestamp.to_zoned_datetime(TimeZone::system()))
     }
 
+    /// With milliseconds and the offset from UTC: `2024-07-14T12:01:17.123+02:00`.
+    pub(crate) fn exactly(&self) -> String {
+        self.format("%Y-%m-%dT%H:%M:%S%.3f%:z").unwrap_or_default()
+    }
+
     fn format(&self, format: &str) -> Option<String> {
         strtime::format(format, &self.0).ok()
     }
@@ -69,6 +74,18 @@ impl FileName {
             self.text.push_str(compression.suffix());
         }
         self
+    }
+
+    /// The name for a file that a recorder begins at `moment`: as [`FileName::render`], with the
+    /// trigger in place of `{trigger}`, or before the suffix.
+    #[must_use]
+    pub(crate) fn render_for(&self, moment: &Moment, target: &str, trigger: &str) -> String {
+        let name = self.render(moment, Some(target));
+        if self.text.contains("{trigger}") {
+            name.replace("{trigger}", &safe(trigger))
+        } else {
+            before_suffix(&name, &format!("-{}", safe(trigger)))
+        }
     }
 
     /// Whether we chose it.
@@ -194,6 +211,16 @@ mod tests {
         assert_eq!(render("/tmp.d/a", Some("web")), "/tmp.d/a-web");
         assert_eq!(render("{target}/x.pcap", Some("../../etc")), "_.._.._etc/x.pcap");
         assert_eq!(render("100%", None), "100%");
+    }
+
+    #[test]
+    fn a_recorders_names_have_the_trigger() {
+        let render = |text: &str| {
+            FileName::new(text, "h").unwrap().render_for(&moment(), "web/{trigger}", "die")
+        };
+        assert_eq!(render("d/{target}-{trigger}-%H.pcapng"), "d/web__trigger_-die-12.pcapng");
+        assert_eq!(render("d.x/a.pcapng"), "d.x/a-web__trigger_-die.pcapng");
+        assert_eq!(moment().exactly(), "2024-07-14T12:01:17.000+00:00");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
     budget::Budget,
     chunk::Chunk,
     encode::Shape,
+    recorder::{Recorded, Track},
     writer::{Order, Tally},
 };
 
@@ -25,7 +26,9 @@ pub(crate) struct Output {
     /// Its files; `None` for a stream.
     pub(crate) series: Option<Series>,
     pub(crate) format: Format,
-    chunk: Chunk,
+    pub(crate) chunk: Chunk,
+    /// Where chunks go instead of to the writer.
+    pub(crate) track: Option<Box<Track>>,
     /// Where blocks that are not plain are put together.
     spelled: Vec<u8>,
     /// Bytes of the present file before the chunk, and of all files.
@@ -101,6 +104,7 @@ impl Output {
             series,
             format,
             chunk: Chunk::default(),
+            track: None,
             spelled: Vec::new(),
             file_sent: 0,
             sent: 0,
@@ -134,6 +138,9 @@ impl Output {
         if self.chunk.room() >= needed {
             return Room::There;
         }
+        if let Some(track) = &mut self.track {
+            return track.make_room(&mut self.chunk, needed, self.number, orders);
+        }
         // The next chunk first: the one at hand stays until there is somewhere to go on.
         let Some(next) = budget.take_chunk() else { return Room::None };
         self.send(next, orders);
@@ -155,10 +162,11 @@ impl Output {
             Format::Pcapng => self.put_block(record),
         }
         self.count(record.seat, record.source, 1);
+        self.span(record.timestamp, record.timestamp, 1);
     }
 
     /// Puts a packet of the usual kind into the chunk, which has room: see [`Output::fits`]. To be
-    /// counted with [`Output::count`].
+    /// counted with [`Output::count`] and [`Output::span`].
     #[inline]
     pub(crate) fn put_plain(&mut self, block: &PlainPacketBlock<'_>) {
         self.chunk.put(|free| block.write(free));
@@ -180,6 +188,8 @@ impl Output {
     #[inline]
     pub(crate) fn count(&mut self, seat: usize, source: usize, packets: u64) {
         match self.tally.get_mut(seat) {
+            // What is held is not lost with a file.
+            _ if self.track.is_some() => {}
             Some((sitting, count)) if *sitting == source => *count += packets,
             _ => self.seat(seat, source, packets),
         }
@@ -197,6 +207,14 @@ impl Output {
         let earlier = std::mem::replace(&mut self.tally[seat], (source, packets));
         if earlier.1 > 0 {
             self.tally_aside.push(earlier);
+        }
+    }
+
+    /// The first and the last timestamp of packets that were put into the chunk.
+    #[inline]
+    pub(crate) fn span(&mut self, first: u64, last: u64, packets: u64) {
+        if let Some(track) = &mut self.track {
+            track.filling.add(first, last, packets);
         }
     }
 
@@ -235,6 +253,14 @@ impl Output {
     /// Puts blocks that are no packets behind everything so far. They are few, so where they find
     /// no room they travel on their own, outside of the budget.
     pub(crate) fn put_blocks(&mut self, bytes: Vec<u8>, orders: &Sender<Order>) {
+        if let Some(track) = &mut self.track {
+            // In the window there are frames only; each file begins with what else belongs to it.
+            if track.file.is_some() {
+                track.seal(&mut self.chunk, self.number, orders);
+                track.write(bytes, self.number, orders);
+            }
+            return;
+        }
         if self.chunk.room() >= bytes.len() {
             self.chunk.extend(&bytes);
             self.begin_waiting();
@@ -251,7 +277,9 @@ impl Output {
     /// The chunk has something in it: its time runs.
     #[inline]
     fn begin_waiting(&mut self) {
-        if self.chunk_since.is_none() {
+        // A window has all the time in the world while it is not written.
+        if self.chunk_since.is_none() && self.track.as_ref().is_none_or(|track| track.is_writing())
+        {
             self.chunk_since = Some(Instant::now());
         }
     }
@@ -269,6 +297,13 @@ impl Output {
 
     /// Sends what there is.
     pub(crate) fn flush(&mut self, orders: &Sender<Order>) {
+        if let Some(track) = &mut self.track {
+            self.chunk_since = None;
+            if track.is_writing() {
+                track.seal(&mut self.chunk, self.number, orders);
+            }
+            return;
+        }
         self.send(Chunk::default(), orders);
     }
 
@@ -289,6 +324,11 @@ impl Output {
     pub(crate) fn retire(&mut self) {
         let (number, format) = (self.number, self.format);
         *self = Self { complete: true, closed: true, ..Self::new(number, None, format, true) };
+    }
+
+    /// What a recorder did here.
+    pub(crate) fn recorded(&self) -> Option<Recorded> {
+        self.track.as_ref().map(|track| track.recorded())
     }
 
     /// Its number at the writer.

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use sys::{packet::PacketSocket, poll::Waker, ring::Geometry};
 
 use crate::{
-    Attachment, CaptureId, Config, Error, Event, Identity, Report, Snapshot,
+    Attachment, CaptureId, Config, Error, Event, Identity, Report, Snapshot, Trigger,
     crew::Crew,
     reader::{Command, Reader},
     source::Place,
@@ -113,6 +113,12 @@ impl Pipeline {
         let (answer, snapshot) = bounded(1);
         self.tell(Command::Snapshot(answer));
         snapshot.recv().ok()
+    }
+
+    /// Something happened to one capture, or to all of them: a recorder writes what it has of it.
+    /// A capture that has ended may be named still.
+    pub fn trigger(&self, id: Option<CaptureId>, trigger: Trigger) {
+        self.tell(Command::Trigger(id, trigger));
     }
 
     /// Writes everything that has arrived so far.

@@ -15,13 +15,15 @@ use sys::{
 };
 
 use crate::{
-    Attachment, CaptureId, Config, Ending, Error, Event, Identity, Limit, Report, Snapshot,
+    Attachment, CaptureId, Config, Destination, Ending, Error, Event, Identity, Limit, Report,
+    Snapshot,
     budget::Budget,
     clock::{self, StepWatch},
     config::FLUSH_AFTER,
     desk::{Desk, Told},
     lane::Lane,
     merge::{Step, merge},
+    recorder,
     source::{Place, Source},
     writer::{Order, Outcome, Pen},
 };
@@ -36,6 +38,7 @@ pub(crate) enum Command {
     Rename(CaptureId, Identity),
     Names(Vec<(std::net::IpAddr, String)>),
     Snapshot(Sender<Snapshot>),
+    Trigger(Option<CaptureId>, recorder::Trigger),
     Flush,
     Stop,
 }
@@ -104,7 +107,10 @@ impl Reader {
         listener: Waker,
         outputs: usize,
     ) -> Result<(Self, Pen, Receiver<Order>), Error> {
-        let budget = Arc::new(Budget::new(config.memory, outputs, waker.clone()));
+        let budget = Arc::new(match config.destination {
+            Destination::Recorder { .. } => Budget::for_windows(config.memory, waker.clone()),
+            _ => Budget::new(config.memory, outputs, waker.clone()),
+        });
         let (orders, queue) = unbounded();
         let (outbox, outcomes) = unbounded();
         let pen = Pen::new(
@@ -159,6 +165,13 @@ impl Reader {
         self.take_in(now);
         self.emit(now);
         self.next_turn = self.desk.turn_by_clock(now);
+        let lanes = &mut self.lanes;
+        let minds = self.desk.mind(now, || {
+            let settled = lanes.iter().map(|lane| lane.settled_until(now)).min();
+            let waiting = lanes.iter_mut().filter_map(Lane::front).min();
+            settled.unwrap_or(u64::MAX).min(waiting.map_or(u64::MAX, |front| front - 1))
+        });
+        self.next_turn = [self.next_turn, minds].into_iter().flatten().min();
         self.flush();
         self.let_go(now);
         if self.duration.is_some_and(|duration| self.started.elapsed() >= duration) {
@@ -258,6 +271,7 @@ impl Reader {
                 self.count();
                 let _ = answer.send(self.desk.snapshot());
             }
+            Command::Trigger(id, trigger) => self.desk.trigger(id, &trigger, clock::now()),
             Command::Flush => {
                 self.emit_all(u64::MAX);
                 self.desk.flush();
@@ -348,6 +362,7 @@ impl Reader {
             for output in &mut self.desk.outputs {
                 output.latest = 0;
             }
+            self.desk.shift_windows(nanoseconds);
             for lane in &mut self.lanes {
                 lane.forget_time();
             }

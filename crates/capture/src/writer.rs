@@ -12,7 +12,14 @@ use std::{
 use crossbeam_channel::Sender;
 use sys::{disk::Existing, poll::Waker};
 
-use crate::{Compression, Error, KeepFree, budget::Budget, chunk::Chunk, compression::Packer};
+use crate::{
+    Compression, Error, KeepFree, budget::Budget, chunk::Chunk, compression::Packer,
+    file_name::before_suffix, recorder::Held,
+};
+
+/// The highest counter of a file name that is taken: so many files of one target and trigger within
+/// one second, where the name has seconds.
+const MAX_COUNTER: u32 = 10_000;
 
 /// How many frames of which source a chunk has.
 pub(crate) type Tally = Vec<(usize, u64)>;
@@ -23,10 +30,14 @@ pub(crate) type Tally = Vec<(usize, u64)>;
 pub(crate) enum Order {
     /// Write to a new file from now on.
     Open { output: usize, path: PathBuf, existing: Existing },
+    /// Write to a new file of this name, or of one with a counter where that is taken.
+    Record { output: usize, path: PathBuf },
     /// Write to this from now on; `plain`: as it is, however files are compressed.
     Stream { output: usize, file: File, path: PathBuf, plain: bool },
     /// Whole blocks.
     Write { output: usize, bytes: Chunk, tally: Tally },
+    /// Whole blocks that others hold, too.
+    WriteHeld { output: usize, held: Arc<Held> },
     /// The file is complete, and another may follow.
     Close { output: usize, rotated: bool },
     /// A file has fallen out of its ring.
@@ -41,7 +52,7 @@ pub(crate) enum Outcome {
     /// Everything of a source is done.
     Ended { source: usize },
     /// A file is complete and closed.
-    Done { path: PathBuf, rotated: bool },
+    Done { output: usize, path: PathBuf, rotated: bool },
     /// Bytes did not reach their output, and none will any more.
     Lost { output: usize, tally: Tally },
     /// An output has broken. Told once for each.
@@ -116,13 +127,20 @@ impl Pen {
                 let compression = if plain { Compression::None } else { self.compression };
                 *self.slot(output) = Some(Open::new(file, path, compression));
             }
-            Order::Write { output, bytes, tally } => self.write(output, bytes, tally),
+            Order::Record { output, path } => self.begin_record(output, path),
+            Order::Write { output, bytes, tally } => {
+                self.write(output, bytes.as_slice(), tally);
+                self.budget.give_back(bytes);
+            }
+            Order::WriteHeld { output, held } => {
+                self.write(output, held.as_slice(), Tally::new());
+            }
             Order::Close { output, rotated } => {
                 if let Some(open) = self.slot(output).take()
                     && open.is_file
                     && !open.broken
                 {
-                    self.tell(Outcome::Done { path: open.path, rotated });
+                    self.tell(Outcome::Done { output, path: open.path, rotated });
                 }
             }
             Order::Remove { path } => {
@@ -140,8 +158,54 @@ impl Pen {
         &mut self.outputs[output]
     }
 
+    /// Creates a recorder's file, unless there is no room for it.
+    fn begin_record(&mut self, output: usize, path: PathBuf) {
+        // What was told of another file says nothing of this one.
+        self.told.set(false);
+        // Whether a name is taken shows when it is taken: somebody may be faster.
+        let name = path.to_string_lossy();
+        let mut counter = 0_u32;
+        let (path, opened) = loop {
+            let path = match counter {
+                0 => path.clone(),
+                _ => before_suffix(&name, &format!("-{counter}")).into(),
+            };
+            match create(&path, Existing::Nothing) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists && counter < MAX_COUNTER =>
+                {
+                    counter += 1;
+                }
+                opened => break (path, opened),
+            }
+        };
+        let opened = opened.and_then(|(file, is_file)| match self.lacks_room(&file) {
+            Some(lack) => {
+                // It is ours and empty; that it stays there does no harm.
+                let _ = std::fs::remove_file(&path);
+                Err(io::Error::new(io::ErrorKind::StorageFull, lack))
+            }
+            None => Ok((file, is_file)),
+        });
+        self.take_up(output, path, opened);
+    }
+
+    /// What is to be said where the file system has less room than is to be left.
+    fn lacks_room(&self, file: &File) -> Option<String> {
+        let room = sys::disk::room(file).ok().flatten()?;
+        let keep = self.keep_free.bytes(room.total);
+        let lack =
+            || format!("{} bytes are left on the file system, and {keep} are kept free", room.free);
+        (room.free < keep).then(lack)
+    }
+
     fn open(&mut self, output: usize, path: PathBuf, existing: Existing) {
-        match create(&path, existing) {
+        let opened = create(&path, existing);
+        self.take_up(output, path, opened);
+    }
+
+    fn take_up(&mut self, output: usize, path: PathBuf, opened: io::Result<(File, bool)>) {
+        match opened {
             Ok((file, is_file)) => {
                 let is_named = is_file && links(&file) > 0;
                 let open = Open { is_file, is_named, ..Open::new(file, path, self.compression) };
@@ -156,11 +220,11 @@ impl Pen {
         }
     }
 
-    fn write(&mut self, output: usize, bytes: Chunk, tally: Tally) {
+    fn write(&mut self, output: usize, bytes: &[u8], tally: Tally) {
         let mut failure = None;
         match self.outputs.get_mut(output) {
             Some(Some(open)) if !open.broken => {
-                if let Err(source) = open.write(bytes.as_slice(), &mut self.packer) {
+                if let Err(source) = open.write(bytes, &mut self.packer) {
                     open.broken = true;
                     let pipe_closed = source.kind() == io::ErrorKind::BrokenPipe;
                     let error = Error::Write { path: open.path.clone(), source };
@@ -169,7 +233,6 @@ impl Pen {
             }
             _ => self.tell(Outcome::Lost { output, tally: tally.clone() }),
         }
-        self.budget.give_back(bytes);
         if let Some(failure) = failure {
             // In this order: what is lost with a closed pipe is not what is lost with a disk.
             self.tell(failure);

@@ -9,6 +9,7 @@ use sys::ring::{Block, Frame};
 
 use super::{Desk, FILES, PRINT};
 use crate::{
+    clock,
     encode::{self, Scratch, Shape},
     lane::Entry,
     output::{Record, Room},
@@ -93,6 +94,7 @@ impl Desk {
             return 0;
         }
         output.count(source.seat, index, gone as u64);
+        output.span(entries[0].timestamp, entries[gone - 1].timestamp, gone as u64);
         if let Some(slot) = source.recent_slot() {
             slot.received += gone as u64;
             slot.captured += gone as u64;
@@ -141,11 +143,13 @@ impl Desk {
             }
             return true;
         }
-        match out.make_room(shape.captured, &origin.notes, &self.budget, &self.orders) {
+        match self.room(output, source, shape.captured) {
             Room::There => {}
             Room::Made => self.ordered = true,
             Room::None => return false,
         }
+        let origin = &mut self.sources[source];
+        let out = &mut self.outputs[output];
         let Some(interface) = origin.slots[slot].numbers[FILES] else {
             // A link type that the format cannot hold: the ending says so.
             return false;
@@ -187,6 +191,9 @@ impl Desk {
         slot.captured += 1;
         if !self.outputs[output].plain {
             self.turn_after(output);
+            if self.recorder.is_some() {
+                self.watch(output, frame, &shape, link_type, clock::now());
+            }
         }
         true
     }
@@ -208,9 +215,11 @@ impl Desk {
 /// The expression, where the kernel has not evaluated it.
 #[cold]
 fn is_wanted(plan: &Plan, judge_all: bool, frame: &Frame<'_>, shape: &Shape<'_>) -> bool {
-    if !judge_all && plan.kernel_decides(frame.hatype()) {
-        return true;
-    }
+    !judge_all && plan.kernel_decides(frame.hatype()) || accepts(plan, frame, shape)
+}
+
+/// Whether an expression accepts a frame.
+pub(crate) fn accepts(plan: &Plan, frame: &Frame<'_>, shape: &Shape<'_>) -> bool {
     let link_type = LinkType::of(frame.hatype()).unwrap_or(LinkType::LINUX_SLL2);
     let cooked = link_type == LinkType::LINUX_SLL2;
     let written = if cooked { shape.joined() } else { Vec::new() };

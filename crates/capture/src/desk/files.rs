@@ -23,6 +23,9 @@ impl Desk {
             let mut bytes = Vec::new();
             self.number(source, slot, which, &mut bytes);
             let output = &mut self.outputs[output];
+            if let Some(track) = &mut output.track {
+                track.described.extend_from_slice(&bytes);
+            }
             if !bytes.is_empty() && !output.closed {
                 output.put_blocks(bytes, &self.orders);
             }
@@ -165,7 +168,7 @@ impl Desk {
     }
 
     /// The statistics of a source's interfaces in the present file of one of its outputs.
-    pub(super) fn statistics(
+    pub(crate) fn statistics(
         &mut self,
         source: usize,
         which: usize,
@@ -185,6 +188,10 @@ impl Desk {
 
     /// Ends every file.
     pub(crate) fn close_all(&mut self) {
+        if self.recorder.is_some() {
+            self.end_records(clock::now());
+            return;
+        }
         for output in 0..self.outputs.len() {
             if !self.outputs[output].closed {
                 self.close(output, false);

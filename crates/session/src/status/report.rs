@@ -219,6 +219,7 @@ pub(super) mod tests {
             bytes: 30_000,
             file: Some("/tmp/x.pcapng".into()),
             files: 1,
+            recorded: Vec::new(),
         };
         let about = About {
             version: "whaletap 1.2.3".into(),
