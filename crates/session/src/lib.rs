@@ -19,6 +19,7 @@ pub mod inventory;
 mod naming;
 mod observer;
 mod outcome;
+mod recording;
 mod request;
 mod resolve;
 mod rights;
@@ -29,17 +30,20 @@ mod sandboxes;
 mod stage;
 pub mod status;
 mod supervisor;
+mod trigger;
 
 pub use command_end::CommandEnd;
 pub use error::Error;
 pub use observer::{Notice, Observer};
 pub use outcome::{Failed, Outcome};
+pub use recording::Recording;
 pub use request::{Output, Request, Sandbox, Selection};
 pub use runner::ARGV0 as RUNNER_ARGV0;
 pub use runner::serve as serve_runner;
 pub use supervisor::capture;
+pub use trigger::{BadTrigger, On, Triggers};
 
 pub use ::capture::{
-    Autostop, Blind, Compression, Ending, Error as CaptureError, Format, KeepFree, Limit,
-    RingBuffer, Rotation, Snapshot, SourceReport,
+    Autostop, Blind, Compression, Ending, Error as CaptureError, Format, Keep, KeepFree, Limit,
+    Record, Recorded, ResetLimit, RingBuffer, Rotation, Snapshot, SourceReport, Trigger,
 };

@@ -3,7 +3,7 @@ use std::{
     time::Duration,
 };
 
-use capture::{Blind, Snapshot};
+use capture::{Blind, Keep, Limit, Record, Snapshot, Trigger};
 use model::{LinkType, NetnsId, Selector};
 
 use crate::Failed;
@@ -139,6 +139,29 @@ pub enum Notice<'a> {
         command: &'a str,
         /// What happened.
         what: &'a str,
+    },
+    /// A recorder has written a file.
+    Recorded(&'a Record),
+    /// A recorder could not write a file, or not all of it.
+    NotRecorded {
+        /// The target's name.
+        target: &'a str,
+        /// Why it was to be written.
+        trigger: &'a Trigger,
+        /// What failed.
+        error: &'a capture::Error,
+    },
+    /// A recorder writes no more files.
+    RecorderFull {
+        /// The limit that is reached.
+        limit: Limit,
+    },
+    /// The memory does not hold the windows that were asked for, or does again.
+    WindowShort {
+        /// How long windows are to be.
+        asked: Keep,
+        /// How long they can be; `None`: as long as they are to be.
+        possible: Option<Keep>,
     },
     /// Somebody else captures there as well, or the like: something that is no error.
     Remark {

@@ -4,6 +4,8 @@ use capture::{Autostop, Compression, Format, KeepFree, Rotation};
 use docker::Endpoint;
 use model::{Direction, Selector, Snaplen};
 
+use crate::Recording;
+
 /// Which targets are meant.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
@@ -66,6 +68,8 @@ pub struct Request {
     pub output: Output,
     /// A series of files for each target.
     pub split: bool,
+    /// Keep it in memory, and write files under `output` when something happens: always pcapng.
+    pub recording: Option<Recording>,
     /// In which format.
     pub format: Format,
     /// How files, or standard output, are compressed. Names of files get its suffix where they have

@@ -59,7 +59,8 @@ pub(crate) fn prepare(request: Request, observer: &mut dyn Observer) -> Result<S
         _ => None,
     };
     let opener = Opener::start(socket).map_err(|source| Error::StartOpener { source })?;
-    let needs_runner = request.post_rotate.is_some() || request.print.is_some();
+    let executes = request.recording.as_ref().is_some_and(|recording| recording.exec.is_some());
+    let needs_runner = request.post_rotate.is_some() || request.print.is_some() || executes;
     let runner = if request.run.is_some() {
         Some(Runner::start_for_foreground(user)?)
     } else if needs_runner {
@@ -142,6 +143,10 @@ fn destination(request: &Request) -> Result<(Destination, Vec<std::path::PathBuf
     }
     let name = name.compressed(request.compression);
     let directory = rights::directory(&request.directory.join(name.directory()))?;
+    if let Some(recording) = &request.recording {
+        let recorder = Box::new(recording.config()?);
+        return Ok((Destination::Recorder { name, recorder }, vec![directory]));
+    }
     Ok((Destination::Files { name, split: request.split }, vec![directory]))
 }
 

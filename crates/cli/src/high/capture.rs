@@ -80,6 +80,7 @@ pub(crate) fn capture(
         promiscuous: flags.promiscuous,
         output,
         split: flags.split,
+        recording: None,
         format,
         compression,
         cooked: flags.link_type.is_some(),

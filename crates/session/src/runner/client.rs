@@ -68,6 +68,12 @@ impl Runner {
         self.send(Order::Background, command, &[])
     }
 
+    /// As [`Runner::run`], for a command that is told something on its standard input.
+    pub(crate) fn run_told(&self, command: &[&str], stdin: &File) -> Result<(), Error> {
+        self.ran.set(true);
+        self.send(Order::Background, command, &[stdin.as_fd()])
+    }
+
     /// Runs a command that reads from `stdin` and writes to our standard output.
     pub(crate) fn run_reading(&self, command: &[&str], stdin: &File) -> Result<(), Error> {
         // The runner's own standard output leads nowhere.

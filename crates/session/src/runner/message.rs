@@ -20,7 +20,7 @@ pub(super) const PIECE: usize = 32 << 10;
 pub(super) enum Order {
     /// A piece of the next command's words.
     Words,
-    /// A command in the background.
+    /// A command in the background, which reads from a pipe where one comes along.
     Background,
     /// The same for one that reads from a pipe and writes to an output that come along.
     Reading,

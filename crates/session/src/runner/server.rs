@@ -160,7 +160,8 @@ impl Job {
             }
             _ => {
                 command = Command::new("nice");
-                command.args(["-n", "19"]).args(words).stdin(Stdio::null());
+                let stdin = stream().map_or_else(|_| Stdio::null(), Stdio::from);
+                command.args(["-n", "19"]).args(words).stdin(stdin);
                 // Where we have the caller's terminal, its keys are not for this one.
                 command.process_group(0);
             }

@@ -288,6 +288,8 @@ impl<'a> Supervisor<'a> {
         for event in events.try_iter() {
             if let Event::FileDone { path, rotated } = event {
                 file_done(&path, rotated, &stage, observer);
+            } else {
+                recorded(&event, &stage, observer);
             }
         }
         for news in stage.runner.iter().flat_map(Runner::last_news) {
@@ -392,7 +394,14 @@ impl<'a> Supervisor<'a> {
                     self.observer.counts(&snapshot);
                 }
             }
-            Signal::User2 => self.pipeline.flush(),
+            Signal::User2 => match &self.stage.request.recording {
+                Some(recording) => {
+                    if let Some(trigger) = recording.signalled() {
+                        self.pipeline.trigger(None, trigger);
+                    }
+                }
+                None => self.pipeline.flush(),
+            },
         }
     }
 
@@ -425,8 +434,15 @@ impl<'a> Supervisor<'a> {
             Event::ClockStepped { nanoseconds } => {
                 self.observer.notice(Notice::ClockStepped { nanoseconds });
             }
-            _ => {}
+            event => recorded(&event, &self.stage, self.observer),
         }
+    }
+}
+
+/// What a recorder did.
+fn recorded(event: &Event, stage: &Parts, observer: &mut dyn Observer) {
+    if let Some(recording) = &stage.request.recording {
+        recording.hear(event, &stage.request.directory, stage.runner.as_ref(), observer);
     }
 }
 
