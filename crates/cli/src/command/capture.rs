@@ -4,7 +4,7 @@ use std::{
     process::ExitCode,
 };
 
-use session::{CommandEnd, Ending, Outcome, Output};
+use session::{CommandEnd, Ending, Outcome, Output, Snapshot};
 
 use super::face::Face;
 use crate::{
@@ -126,10 +126,8 @@ fn names_writer(name: &str) -> Result<Box<dyn Write>, Failure> {
 /// The end of a capture: the counts, a row for each target, the file, and why it ended.
 fn summary(outcome: &Outcome, quiet: bool) -> String {
     let snapshot = &outcome.snapshot;
-    let mut lines = show::count_lines(&snapshot.total());
+    let mut lines = counts(outcome, quiet);
     if !quiet {
-        let targets: Vec<_> = snapshot.sources.iter().map(TargetCounts::from).collect();
-        lines.extend(show::target_table(&targets));
         if let Some(file) = &snapshot.file {
             let file = file.to_string_lossy();
             lines.push(match snapshot.files {
@@ -139,21 +137,37 @@ fn summary(outcome: &Outcome, quiet: bool) -> String {
         }
         lines.push(show::ending(outcome));
     }
-    for source in &snapshot.sources {
-        if !source.stats.adds_up() {
-            lines.push(format!(
-                "whaletap: {}: received {}, accounted for {}: this is a bug in whaletap",
-                safe(&source.name),
-                source.stats.received,
-                source.stats.accounted()
-            ));
-        }
-    }
+    lines.extend(mistakes(snapshot));
     super::text(&lines)
 }
 
+/// The counts, and a row for each target.
+pub(super) fn counts(outcome: &Outcome, quiet: bool) -> Vec<String> {
+    let snapshot = &outcome.snapshot;
+    let mut lines = show::count_lines(&snapshot.total());
+    if !quiet {
+        let targets: Vec<_> = snapshot.sources.iter().map(TargetCounts::from).collect();
+        lines.extend(show::target_table(&targets));
+    }
+    lines
+}
+
+/// Counts that do not add up.
+pub(super) fn mistakes(snapshot: &Snapshot) -> Vec<String> {
+    let wrong = snapshot.sources.iter().filter(|source| !source.stats.adds_up());
+    let told = wrong.map(|source| {
+        format!(
+            "whaletap: {}: received {}, accounted for {}: this is a bug in whaletap",
+            safe(&source.name),
+            source.stats.received,
+            source.stats.accounted()
+        )
+    });
+    told.collect()
+}
+
 /// The exit code of a capture that took place, or what broke it off.
-fn failure(outcome: Outcome, fail_on_drop: bool) -> Result<Exit, Failure> {
+pub(super) fn failure(outcome: Outcome, fail_on_drop: bool) -> Result<Exit, Failure> {
     match outcome.ending {
         Ending::Failed(error) => return Err(error.into()),
         Ending::NoRoom { path, free, keep } => {
@@ -210,7 +224,7 @@ fn behind_dashes(mut failure: Failure, selectors: Vec<String>) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use session::{CaptureError, Failed, Snapshot};
+    use session::{CaptureError, Failed};
 
     use super::*;
 

@@ -22,6 +22,8 @@ pub(super) struct Face<W> {
     level: Level,
     quiet: bool,
     wants_live: bool,
+    /// It is a recorder's.
+    records: bool,
     /// Where packets go, until a file is open.
     into: String,
     live: Option<ProgressBar>,
@@ -48,12 +50,18 @@ impl<W: Write> Face<W> {
             level,
             quiet,
             wants_live,
+            records: false,
             into,
             live: None,
             rate: Rate::default(),
             told: BTreeSet::new(),
             names: None,
         }
+    }
+
+    /// Is a recorder's face from now on.
+    pub(super) fn records(&mut self) {
+        self.records = true;
     }
 
     /// Writes the name of each finished file there.
@@ -103,7 +111,8 @@ impl<W: Write> Observer for Face<W> {
         let netns: BTreeSet<NetnsId> = snapshot.sources.iter().map(|source| source.netns).collect();
         let file = snapshot.file.as_ref().map(|file| file.to_string_lossy());
         let into = file.as_deref().unwrap_or(&self.into);
-        let line = started(&names, netns.len(), into);
+        let verb = if self.records { "recording" } else { "capturing" };
+        let line = started(verb, &names, netns.len(), into);
         self.say(&line);
     }
 
@@ -166,13 +175,13 @@ impl<W: Write> Observer for Face<W> {
 }
 
 /// `capturing web, db (2 namespaces) into x.pcapng, Ctrl-C ends it`.
-fn started(names: &[&str], namespaces: usize, into: &str) -> String {
+fn started(verb: &str, names: &[&str], namespaces: usize, into: &str) -> String {
     let mut shown = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
     if names.len() > MAX_NAMES {
         shown.push_str(&format!(" and {} more", names.len() - MAX_NAMES));
     }
     let namespaces = show::count_of(namespaces as u64, "namespace");
-    format!("capturing {} ({namespaces}) into {}, Ctrl-C ends it", safe(&shown), safe(into))
+    format!("{verb} {} ({namespaces}) into {}, Ctrl-C ends it", safe(&shown), safe(into))
 }
 
 #[cfg(test)]
@@ -194,11 +203,11 @@ mod tests {
     #[test]
     fn the_first_line_says_what_is_captured() {
         assert_eq!(
-            started(&["web", "db\x1b"], 2, "x.pcapng"),
+            started("capturing", &["web", "db\x1b"], 2, "x.pcapng"),
             "capturing web, db\\x1b (2 namespaces) into x.pcapng, Ctrl-C ends it"
         );
         let many = ["a"; 50];
-        assert!(started(&many, 1, "x").contains("a and 42 more (1 namespace)"));
+        assert!(started("recording", &many, 1, "x").contains("a and 42 more (1 namespace)"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod completion;
 mod exec;
 mod face;
 mod list;
+mod record;
 mod status;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ pub(crate) fn run(whaletap: Whaletap) -> Result<ExitCode, Failure> {
     match whaletap.command {
         Command::Ls(flags) => list::run(&flags, global, &surroundings),
         Command::Capture(flags) => capture::run(*flags, global, &surroundings),
+        Command::Record(flags) => record::run(*flags, global, &surroundings),
         Command::Status(flags) => status::run(&flags, global, &surroundings),
         Command::Exec(flags) => exec::run(flags, global, &surroundings),
         Command::Completion(flags) => completion::completion(flags.shell),

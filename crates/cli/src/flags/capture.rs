@@ -1,13 +1,14 @@
 use std::{ffi::OsString, time::Duration};
 
 use clap::{ArgAction, Args, ValueEnum};
-use model::Selector;
 use session::{Compression, Format, KeepFree};
 
-use super::SELECTORS;
+use super::{
+    SELECTORS,
+    shared::{PacketFlags, RESOURCES, ResourceFlags, WhomFlags},
+};
 use crate::quantity::{
-    RingCriterion, StopCriterion, at_least_one, file_size, keep_free, memory, ring_memory,
-    ring_size, span,
+    RingCriterion, StopCriterion, at_least_one, file_size, keep_free, memory, span,
 };
 
 /// `whaletap capture`.
@@ -19,47 +20,15 @@ use crate::quantity::{
     after_long_help = format!("{EXAMPLES}\n\n{SELECTORS}\n\n{SIGNALS}\n\n{RUN}"),
 )]
 pub(crate) struct CaptureFlags {
-    /// What to capture: `whaletap ls` lists what there is
-    #[arg(value_name = "SELECTOR")]
-    pub(crate) selectors: Vec<Selector>,
+    #[command(flatten)]
+    pub(crate) whom: WhomFlags,
     /// Only packets that pass this pcap-filter(7) expression, such as tcp port 80; with --run, the
     /// command
     #[arg(value_name = "EXPRESSION", last = true)]
     pub(crate) behind_dashes: Vec<OsString>,
 
-    /// But not these; repeatable
-    #[arg(long, value_name = "SELECTOR", help_heading = WHOM)]
-    pub(crate) exclude: Vec<Selector>,
-    /// Only containers that pass docker's filter, such as label=tier; repeatable
-    #[arg(long = "filter", value_name = "KEY=VALUE", help_heading = WHOM)]
-    pub(crate) filters: Vec<docker::Filter>,
-    /// Only this interface of each target; repeatable [default: all]
-    #[arg(short = 'i', long = "interface", value_name = "NAME", help_heading = WHOM)]
-    pub(crate) interfaces: Vec<String>,
-    /// Only what runs at the start: nothing that comes later [default: what comes and matches is
-    /// captured, too]
-    #[arg(long, help_heading = WHOM)]
-    pub(crate) no_follow: bool,
-    /// Begin although nothing matches yet
-    #[arg(long, conflicts_with = "no_follow", help_heading = WHOM)]
-    pub(crate) wait: bool,
-
-    /// The expression as one word, instead of behind --, where --run has its command
-    #[arg(long, value_name = "EXPRESSION", help_heading = WHAT)]
-    pub(crate) capture_filter: Option<String>,
-    /// Direction, as the interface sees it
-    #[arg(short = 'Q', long, value_name = "WAY", default_value = "inout", help_heading = WHAT)]
-    pub(crate) direction: Way,
-    /// Bytes kept of a packet, at most 262144; 0 for the default
-    #[arg(short = 's', long = "snapshot-length", value_name = "BYTES", default_value = "262144",
-          help_heading = WHAT)]
-    pub(crate) snaplen: u32,
-    /// Put interfaces into promiscuous mode
-    #[arg(long, conflicts_with = "not_promiscuous", help_heading = WHAT)]
-    pub(crate) promiscuous: bool,
-    /// Do not: the default
-    #[arg(short = 'p', long = "no-promiscuous-mode", help_heading = WHAT)]
-    pub(crate) not_promiscuous: bool,
+    #[command(flatten)]
+    pub(crate) packets: PacketFlags,
 
     /// File, or - for stdout; strftime(3), {host} and {target} are filled in
     /// [default: {host}-%Y-%m-%d_%H-%M-%S.pcapng]
@@ -133,27 +102,12 @@ pub(crate) struct CaptureFlags {
     #[arg(long, help_heading = END)]
     pub(crate) fail_on_drop: bool,
 
-    /// Ring of each target, in KiB or with a unit [default: its share of --ring-memory]
-    #[arg(short = 'B', long, value_name = "SIZE", value_parser = ring_size,
-          help_heading = RESOURCES)]
-    pub(crate) buffer_size: Option<u32>,
-    /// All rings together, in bytes or with a unit
-    #[arg(long, value_name = "SIZE", value_parser = ring_memory, default_value = "64MiB",
-          help_heading = RESOURCES)]
-    pub(crate) ring_memory: u32,
     /// Packets that wait for the disk, in bytes or with a unit
     #[arg(long, value_name = "SIZE", value_parser = memory, default_value = "64MiB",
           help_heading = RESOURCES)]
     pub(crate) memory: usize,
-    /// Landlock, for the process that reads packets: off, auto (what the kernel has) or strict
-    /// (all of it, or no capture)
-    #[arg(long, value_name = "MODE", default_value = "auto", hide_possible_values = true,
-          help_heading = RESOURCES)]
-    pub(crate) sandbox: SandboxWord,
-    /// A socket for each interface [default: before kernel 6.15]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", hide = true, help_heading = RESOURCES)]
-    pub(crate) socket_per_interface: Option<bool>,
+    #[command(flatten)]
+    pub(crate) resources: ResourceFlags,
 
     /// Only the counts, at the end
     #[arg(short = 'q', long, conflicts_with = "verbose", help_heading = TELLING)]
@@ -163,12 +117,9 @@ pub(crate) struct CaptureFlags {
     pub(crate) verbose: u8,
 }
 
-const WHOM: &str = "Whom";
-const WHAT: &str = "Which packets";
 const WHERE: &str = "Where to";
 const FILES: &str = "When the file changes";
 const END: &str = "When it ends";
-const RESOURCES: &str = "Resources and rights";
 const TELLING: &str = "Messages on stderr";
 
 const EXAMPLES: &str = "\
@@ -193,14 +144,6 @@ const RUN: &str = "\
   exit code is the command's, 128 + N when signal N ended it, 127 when it is not there, 126 when it
   cannot be run, and 125 when whaletap itself failed. A capture that ends early leaves the command
   running and waits for it. TERM and HUP are handed on to it; ^C reaches it by itself.";
-
-/// `-Q`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Way {
-    In,
-    Out,
-    Inout,
-}
 
 /// `-F`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -248,12 +191,4 @@ pub(crate) enum PrintProgram {
     Auto,
     Tcpdump,
     Tshark,
-}
-
-/// `--sandbox`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SandboxWord {
-    Off,
-    Auto,
-    Strict,
 }

@@ -8,15 +8,19 @@ mod completion;
 mod exec;
 mod global;
 mod list;
+mod record;
+mod shared;
 mod status;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use capture::{CaptureFlags, PrintProgram, SandboxWord, Way};
+pub(crate) use capture::{CaptureFlags, Compressed, PrintProgram};
 pub(crate) use completion::{CompletionFlags, ManFlags};
 pub(crate) use exec::ExecFlags;
 pub(crate) use global::GlobalFlags;
 pub(crate) use list::{ListFlags, ListFormat};
+pub(crate) use record::RecordFlags;
+pub(crate) use shared::{PacketFlags, ResourceFlags, SandboxWord, Way, WhomFlags};
 pub(crate) use status::StatusFlags;
 
 /// The whole command line.
@@ -46,6 +50,8 @@ pub(crate) enum Command {
     Ls(ListFlags),
     /// Capture packets of containers, processes, namespaces or this host
     Capture(Box<CaptureFlags>),
+    /// Keep packets in memory, and write those before and behind something that happens
+    Record(Box<RecordFlags>),
     /// Show the captures that run
     Status(StatusFlags),
     /// Run a program of this host inside a target's network namespace
@@ -64,6 +70,7 @@ Examples:
   whaletap ls
   whaletap capture web db -w shop.pcapng -- tcp port 5432
   whaletap capture compose:shop --duration 5m
+  whaletap record web --keep 60s --on die
   whaletap exec web -- ss -tnp";
 
 /// What selectors there are, for the long help of everything that takes them.

@@ -8,7 +8,10 @@ use session::{
 use super::{Surroundings, endpoint, runtime_directory};
 use crate::{
     exit::Failure,
-    flags::{CaptureFlags, GlobalFlags, PrintProgram, SandboxWord, Way},
+    flags::{
+        CaptureFlags, Compressed, GlobalFlags, PacketFlags, PrintProgram, ResourceFlags,
+        SandboxWord, Way, WhomFlags,
+    },
     quantity::{RingCriterion, StopCriterion},
     terminal::Level,
 };
@@ -39,7 +42,7 @@ pub(crate) fn capture(
     global: &GlobalFlags,
     surroundings: &Surroundings,
 ) -> Result<Capture, Failure> {
-    let selection = selection(&flags)?;
+    let selection = selection("capture", &flags.whom)?;
     let output = output(&flags, surroundings)?;
     let rotation = rotation(&flags)?;
     let autostop = autostop(&flags);
@@ -57,27 +60,19 @@ pub(crate) fn capture(
     }
     let (expression, run) = behind_dashes(&flags)?;
     let format = flags.format.map_or_else(|| format_of(&output), Format::from);
-    let compression = compression(&flags, &output)?;
-    let level = match (flags.quiet, flags.verbose) {
-        (true, _) => global.log_level.max(Level::Warn),
-        (false, 0) => global.log_level,
-        (false, _) => Level::Debug,
-    };
+    let compression = compression(flags.compress, &output)?;
+    let level = level(flags.quiet, flags.verbose, global);
     let request = Request {
         endpoint: endpoint(global, &selection.selectors, surroundings)?,
         selection,
-        follow: !flags.no_follow,
-        wait: flags.wait || flags.run,
+        follow: !flags.whom.no_follow,
+        wait: flags.whom.wait || flags.run,
         run,
-        interfaces: interfaces(&flags.interfaces)?,
+        interfaces: interfaces(&flags.whom.interfaces)?,
         expression,
-        direction: match flags.direction {
-            Way::In => Direction::In,
-            Way::Out => Direction::Out,
-            Way::Inout => Direction::InOut,
-        },
-        snaplen: snaplen(flags.snaplen)?,
-        promiscuous: flags.promiscuous,
+        direction: direction(&flags.packets),
+        snaplen: snaplen(flags.packets.snaplen)?,
+        promiscuous: flags.packets.promiscuous,
         output,
         split: flags.split,
         recording: None,
@@ -86,19 +81,15 @@ pub(crate) fn capture(
         cooked: flags.link_type.is_some(),
         rotation,
         autostop,
-        ring: flags.buffer_size,
-        ring_memory: flags.ring_memory,
+        ring: flags.resources.buffer_size,
+        ring_memory: flags.resources.ring_memory,
         memory: flags.memory,
         keep_free: flags.keep_free,
         packet_buffered: flags.packet_buffered,
         print: print(&flags, surroundings)?,
         post_rotate: flags.post_rotate,
-        sandbox: match flags.sandbox {
-            SandboxWord::Off => Sandbox::Off,
-            SandboxWord::Auto => Sandbox::Auto,
-            SandboxWord::Strict => Sandbox::Strict,
-        },
-        socket_per_interface: flags.socket_per_interface,
+        sandbox: sandbox(&flags.resources),
+        socket_per_interface: flags.resources.socket_per_interface,
         command_line: surroundings.command_line.clone(),
         application: format!("whaletap {}", env!("CARGO_PKG_VERSION")),
         runtime_directory: runtime_directory(surroundings),
@@ -115,20 +106,50 @@ pub(crate) fn capture(
     Ok(Capture { request, fail_on_drop, print_names, quiet, level })
 }
 
-fn selection(flags: &CaptureFlags) -> Result<Selection, Failure> {
+/// Which targets are meant by the words of `command`.
+pub(super) fn selection(command: &str, flags: &WhomFlags) -> Result<Selection, Failure> {
     let mut selectors = flags.selectors.clone();
     if selectors.is_empty() {
         if flags.filters.is_empty() {
             return Err(Failure::usage(
-                "capture: nothing is selected",
-                "name a container, as in `whaletap capture web`; `whaletap ls` lists what there \
-                 is, and '*' is all of it",
+                format!("{command}: nothing is selected"),
+                format!(
+                    "name a container, as in `whaletap {command} web`; `whaletap ls` lists what \
+                     there is, and '*' is all of it"
+                ),
             ));
         }
         // A filter narrows; alone it narrows everything, as for docker ps.
         selectors.push(Selector::Name("*".to_owned()));
     }
     Ok(Selection { selectors, exclude: flags.exclude.clone(), filters: flags.filters.clone() })
+}
+
+/// How much of the sandbox is demanded.
+pub(super) fn sandbox(flags: &ResourceFlags) -> Sandbox {
+    match flags.sandbox {
+        SandboxWord::Off => Sandbox::Off,
+        SandboxWord::Auto => Sandbox::Auto,
+        SandboxWord::Strict => Sandbox::Strict,
+    }
+}
+
+/// Which way packets travel.
+pub(super) fn direction(flags: &PacketFlags) -> Direction {
+    match flags.direction {
+        Way::In => Direction::In,
+        Way::Out => Direction::Out,
+        Way::Inout => Direction::InOut,
+    }
+}
+
+/// The least that is told.
+pub(super) fn level(quiet: bool, verbose: u8, global: &GlobalFlags) -> Level {
+    match (quiet, verbose) {
+        (true, _) => global.log_level.max(Level::Warn),
+        (false, 0) => global.log_level,
+        (false, _) => Level::Debug,
+    }
 }
 
 fn output(flags: &CaptureFlags, surroundings: &Surroundings) -> Result<Output, Failure> {
@@ -160,12 +181,16 @@ fn format_of(output: &Output) -> Format {
     }
 }
 
-fn compression(flags: &CaptureFlags, output: &Output) -> Result<Compression, Failure> {
+/// How files of this name are compressed.
+pub(super) fn compression(
+    asked: Option<Compressed>,
+    output: &Output,
+) -> Result<Compression, Failure> {
     let by_name = match output {
         Output::Files(name) | Output::Chosen(name) => Compression::of_name(name),
         Output::Stdout => Compression::None,
     };
-    match flags.compress.map(Compression::from) {
+    match asked.map(Compression::from) {
         Some(Compression::None) if by_name != Compression::None => Err(Failure::usage(
             format!("--compress none: the file's name ends in {}", by_name.suffix()),
             "leave one of them out: other programs go by that name",
@@ -215,7 +240,7 @@ fn refuse_for_run(flags: &CaptureFlags, output: &Output) -> Result<(), Failure> 
 /// The expression, and the command of `--run`.
 fn behind_dashes(flags: &CaptureFlags) -> Result<(String, Option<Vec<OsString>>), Failure> {
     let words = &flags.behind_dashes;
-    match (&flags.capture_filter, flags.run) {
+    match (&flags.packets.capture_filter, flags.run) {
         (_, true) if words.is_empty() => Err(Failure::usage(
             "--run: no command stands behind --",
             "as in `whaletap capture '*' --run -- make test`",
@@ -309,7 +334,7 @@ fn autostop(flags: &CaptureFlags) -> Autostop {
     autostop
 }
 
-fn snaplen(bytes: u32) -> Result<Snaplen, Failure> {
+pub(super) fn snaplen(bytes: u32) -> Result<Snaplen, Failure> {
     Snaplen::new(bytes).ok_or_else(|| {
         Failure::usage(
             format!("-s {bytes}: more than {} bytes are not kept", Snaplen::MAX.bytes()),
@@ -319,7 +344,7 @@ fn snaplen(bytes: u32) -> Result<Snaplen, Failure> {
 }
 
 /// The interfaces; tcpdump's `any` is all of them.
-fn interfaces(names: &[String]) -> Result<Vec<String>, Failure> {
+pub(super) fn interfaces(names: &[String]) -> Result<Vec<String>, Failure> {
     let wrong = |name: &&String| {
         name.is_empty()
             || name.len() > MAX_INTERFACE_NAME

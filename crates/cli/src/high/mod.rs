@@ -4,11 +4,13 @@
 mod capture;
 mod engine;
 mod list;
+mod record;
 mod status;
 mod surroundings;
 
 pub(crate) use capture::capture;
 pub(crate) use engine::endpoint;
 pub(crate) use list::query;
+pub(crate) use record::record;
 pub(crate) use status::runtime_directory;
 pub(crate) use surroundings::Surroundings;

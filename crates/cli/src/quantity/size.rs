@@ -36,6 +36,11 @@ pub(crate) fn memory(text: &str) -> Result<usize, String> {
     usize::try_from(bytes).map_err(|_| TOO_LARGE.to_owned())
 }
 
+/// The same for what is on a disk.
+pub(crate) fn amount(text: &str) -> Result<u64, String> {
+    positive(binary(text, 1, "bytes")?)
+}
+
 /// The same for all rings together, which the kernel counts in 32 bits.
 pub(crate) fn ring_memory(text: &str) -> Result<u32, String> {
     let bytes = positive(binary(text, 1, "bytes")?)?;

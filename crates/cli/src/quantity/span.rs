@@ -46,6 +46,11 @@ fn duration(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero())
 }
 
+/// The same, or 0.
+pub(crate) fn span_or_none(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s") { Ok(Duration::ZERO) } else { span(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

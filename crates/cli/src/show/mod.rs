@@ -8,6 +8,7 @@ mod json;
 mod list;
 mod live;
 mod notice;
+mod recorded;
 mod status;
 
 pub(crate) use amount::{bytes, count_of};
@@ -17,4 +18,5 @@ pub(crate) use json::json;
 pub(crate) use list::{ids, interface_table, table};
 pub(crate) use live::{Rate, live_line};
 pub(crate) use notice::notice;
+pub(crate) use recorded::{not_recorded, recorded, recorded_table, recorder_full, window_short};
 pub(crate) use status::{has_lost_engine, status_json, status_table};

@@ -74,6 +74,15 @@ pub(crate) fn notice(notice: &Notice<'_>) -> (Level, String) {
             "the opener process has ended: captures go on, nothing new can be attached".to_owned(),
         ),
         Notice::Command { command, what } => (Level::Warn, format!("{command}: {what}")),
+        Notice::Recorded(record) => (Level::Info, super::recorded(record)),
+        Notice::NotRecorded { target, trigger, error } => {
+            (Level::Error, super::not_recorded(target, trigger, error))
+        }
+        Notice::RecorderFull { limit } => (Level::Warn, super::recorder_full(*limit)),
+        Notice::WindowShort { asked, possible } => {
+            let level = if possible.is_some() { Level::Warn } else { Level::Info };
+            (level, super::window_short(*asked, *possible))
+        }
         Notice::Remark { text } => (Level::Info, (*text).to_owned()),
         other => (Level::Info, format!("{other:?}")),
     };
