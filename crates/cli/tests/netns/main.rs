@@ -10,6 +10,7 @@ mod files;
 mod mistakes;
 mod order;
 mod privileges;
+mod record;
 mod rotation;
 mod stalls;
 mod status;

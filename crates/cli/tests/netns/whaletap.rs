@@ -66,8 +66,23 @@ impl Whaletap {
 
     /// The same with all of the command given.
     pub(crate) fn start(program: Program) -> Self {
+        Self::start_saying(program, "capturing ")
+    }
+
+    /// `whaletap record` of these namespaces into a directory, with further words behind; it
+    /// records when this returns.
+    pub(crate) fn record<A: AsRef<OsStr>>(
+        namespaces: &[&Namespace],
+        directory: &Path,
+        more: impl IntoIterator<Item = A>,
+    ) -> Self {
+        let program = whaletap(["record"]).args(namespaces.iter().map(|ns| selector(ns)));
+        Self::start_saying(program.arg("-w").arg(directory).args(more), "recording ")
+    }
+
+    fn start_saying(program: Program, word: &str) -> Self {
         let mut running = program.start().unwrap();
-        running.wait_for_line("capturing ", LIMIT).unwrap();
+        running.wait_for_line(word, LIMIT).unwrap();
         Self { running, asked: 0 }
     }
 
