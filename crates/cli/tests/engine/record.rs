@@ -1,0 +1,129 @@
+//! The flight recorder with real containers: what is kept of one that dies.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use lab::{Container, Engine, Program, Records, Running, judge};
+
+use crate::tap::{LIMIT, assert_ended, count, idle, signal, unique, whaletap};
+
+const SECOND: u64 = 1_000_000_000;
+/// Targets that are recorded at once, and what each is sent a second.
+const TARGETS: u32 = 20;
+const RATE: u32 = 5000;
+const LABEL: &str = "wt-record";
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_nanos()).unwrap()
+}
+
+/// Numbered datagrams to a container that does not listen, from its own host's side of the bridge.
+fn stream(from: &Container, to: &Container, seconds: u32) -> Running {
+    let address = to.address().unwrap();
+    let line = format!("udp --to {address}:9 --rate {RATE} --seconds {seconds}");
+    let program = Program::new(lab::traffic::program().unwrap());
+    from.enter(program.args(line.split_whitespace()).limit(3 * LIMIT)).unwrap().start().unwrap()
+}
+
+fn record(directory: &Path, words: &[&str]) -> Running {
+    let first = ["record", "-w", directory.to_str().unwrap()];
+    let words: Vec<&str> = first.into_iter().chain(words.iter().copied()).collect();
+    let mut running = whaletap(&words).limit(4 * LIMIT).start().unwrap();
+    running.wait_for_line("recording ", LIMIT).unwrap();
+    running
+}
+
+/// Waits until a container's file was told of.
+fn recorded(recorder: &mut Running, name: &str, trigger: &str) -> PathBuf {
+    let begins = format!("whaletap: {name}: {trigger}");
+    let is_it = |line: &str| line.starts_with(&begins) && line.contains(" before it and ");
+    let line = recorder.wait_for("a file", 2 * LIMIT, is_it).unwrap();
+    let (_, file) = line.rsplit_once(" in ").unwrap();
+    file.split([' ', ';']).next().unwrap().into()
+}
+
+/// Stamps and bytes from `begin` to `end`, sorted.
+fn within(records: &Records, begin: u64, end: u64) -> Vec<(u64, Vec<u8>)> {
+    let all = records.all.iter().filter(|it| (begin..=end).contains(&it.timestamp_ns));
+    let mut all: Vec<_> = all.map(|it| (it.timestamp_ns, it.data.clone())).collect();
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn a_container_that_is_killed_leaves_its_last_seconds() {
+    let engine = Engine::shared().unwrap();
+    let value = unique("label");
+    let db = engine.run(idle("db")).unwrap();
+    let webs: Vec<Container> = (0..TARGETS)
+        .map(|number| engine.run(idle(&format!("web{number}")).label(LABEL, &value)).unwrap())
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let selector = format!("label:{LABEL}={value}");
+    let words =
+        [&*selector, "--keep", "5s", "--after", "1s", "--memory", "512MiB", "--on", "die:137"];
+    let mut ours = record(&out, &words);
+    let victim = &webs[0];
+    let theirs = directory.path().join("tcpdump.pcap");
+    let tcpdump = Program::new("tcpdump")
+        .args(["-i", "eth0", "-Z", "root", "--time-stamp-precision=nano", "-B", "65536", "-w"])
+        .arg(&theirs)
+        .limit(3 * LIMIT);
+    let mut tcpdump = victim.enter(tcpdump).unwrap().start().unwrap();
+    tcpdump.wait_for_line("listening on", LIMIT).unwrap();
+    let traffic: Vec<Running> = webs.iter().map(|web| stream(&db, web, 12)).collect();
+    std::thread::sleep(Duration::from_secs(10));
+    let before = now();
+    victim.kill().unwrap();
+    let after = now();
+    let file = recorded(&mut ours, victim.name(), "die (exit code 137)");
+    traffic.into_iter().for_each(Running::kill);
+    tcpdump.interrupt().unwrap();
+    let records = Records::read(&file).unwrap();
+    let first = records.all[0].timestamp_ns;
+    assert!(first <= before - 5 * SECOND, "{} ms", (before - first) / 1_000_000);
+    let theirs = Records::read(theirs).unwrap();
+    let (ours_within, theirs_within) =
+        (within(&records, first, after), within(&theirs, first, after));
+    assert!(theirs_within.len() > 5 * RATE as usize, "{}", theirs_within.len());
+    assert!(ours_within == theirs_within, "{} of {}", ours_within.len(), theirs_within.len());
+    judge::all(&file, true).unwrap();
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1, "nobody else has died");
+    signal(ours.pid(), "INT");
+    let finished = ours.wait().unwrap();
+    assert_ended(&finished, 0, &["ended: stopped"]);
+    assert_eq!(count(&finished.stderr, "dropped by kernel"), 0);
+}
+
+#[test]
+fn what_follows_a_restart_is_in_the_same_file() {
+    let engine = Engine::shared().unwrap();
+    let db = engine.run(idle("db")).unwrap();
+    let web = engine.run(idle("web")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let words = [web.name(), "--keep", "30s", "--after", "8s", "--on", "die"];
+    let mut ours = record(directory.path(), &words);
+    let send = |run: u32| {
+        let address = web.address().unwrap();
+        let line = format!("udp --to {address}:9 --count 50 --run {run}");
+        let program = Program::new(lab::traffic::program().unwrap());
+        let program = program.args(line.split_whitespace()).limit(LIMIT);
+        db.enter(program).unwrap().run().unwrap();
+    };
+    send(1);
+    web.order("restart").unwrap();
+    send(2);
+    let file = recorded(&mut ours, web.name(), "die");
+    let records = Records::read(&file).unwrap();
+    for run in [1, 2] {
+        assert_eq!(records.numbers(run).len(), 50, "run {run}");
+    }
+    judge::all(&file, true).unwrap();
+    signal(ours.pid(), "INT");
+    assert_ended(&ours.wait().unwrap(), 0, &["1 file, the last: "]);
+}
