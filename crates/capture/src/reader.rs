@@ -169,7 +169,8 @@ impl Reader {
         let minds = self.desk.mind(now, || {
             let settled = lanes.iter().map(|lane| lane.settled_until(now)).min();
             let waiting = lanes.iter_mut().filter_map(Lane::front).min();
-            settled.unwrap_or(u64::MAX).min(waiting.map_or(u64::MAX, |front| front - 1))
+            // Without a ring what comes is what may still be attached.
+            settled.unwrap_or(now).min(waiting.map_or(u64::MAX, |front| front - 1)).min(now)
         });
         self.next_turn = [self.next_turn, minds].into_iter().flatten().min();
         self.flush();

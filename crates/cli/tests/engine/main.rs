@@ -24,6 +24,7 @@ mod namespaces;
 mod person;
 mod played;
 mod processes;
+mod record;
 mod run;
 mod selectors;
 mod tap;

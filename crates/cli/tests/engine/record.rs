@@ -10,9 +10,10 @@ use lab::{Container, Engine, Program, Records, Running, judge};
 use crate::tap::{LIMIT, assert_ended, count, idle, signal, unique, whaletap};
 
 const SECOND: u64 = 1_000_000_000;
-/// Targets that are recorded at once, and what each is sent a second.
+/// Targets that are recorded at once, and what each is sent a second. An optimised build carries five
+/// times as much on two processors; a debug build does not.
 const TARGETS: u32 = 20;
-const RATE: u32 = 5000;
+const RATE: u32 = 1000;
 const LABEL: &str = "wt-record";
 
 fn now() -> u64 {
@@ -80,18 +81,21 @@ fn a_container_that_is_killed_leaves_its_last_seconds() {
     std::thread::sleep(Duration::from_secs(10));
     let before = now();
     victim.kill().unwrap();
-    let after = now();
     let file = recorded(&mut ours, victim.name(), "die (exit code 137)");
     traffic.into_iter().for_each(Running::kill);
     tcpdump.interrupt().unwrap();
     let records = Records::read(&file).unwrap();
     let first = records.all[0].timestamp_ns;
     assert!(first <= before - 5 * SECOND, "{} ms", (before - first) / 1_000_000);
+    // The capture ends with the process; the network goes on for as long as the engine takes.
+    let last = records.all.iter().map(|record| record.timestamp_ns).max().unwrap().max(before);
     let theirs = Records::read(theirs).unwrap();
     let (ours_within, theirs_within) =
-        (within(&records, first, after), within(&theirs, first, after));
+        (within(&records, first, last), within(&theirs, first, last));
     assert!(theirs_within.len() > 5 * RATE as usize, "{}", theirs_within.len());
-    assert!(ours_within == theirs_within, "{} of {}", ours_within.len(), theirs_within.len());
+    // tcpdump may lose what we do not.
+    let missing = theirs_within.iter().filter(|frame| ours_within.binary_search(frame).is_err());
+    assert_eq!(missing.count(), 0, "{} and {}", ours_within.len(), theirs_within.len());
     judge::all(&file, true).unwrap();
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1, "nobody else has died");
     signal(ours.pid(), "INT");
@@ -106,7 +110,7 @@ fn what_follows_a_restart_is_in_the_same_file() {
     let db = engine.run(idle("db")).unwrap();
     let web = engine.run(idle("web")).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let words = [web.name(), "--keep", "30s", "--after", "8s", "--on", "die"];
+    let words = [web.name(), "--keep", "30s", "--after", "8s", "--on", "die", "--", "udp"];
     let mut ours = record(directory.path(), &words);
     let send = |run: u32| {
         let address = web.address().unwrap();

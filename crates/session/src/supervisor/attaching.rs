@@ -294,6 +294,16 @@ impl Supervisor<'_> {
         }
     }
 
+    /// The capture of a container, or its last one.
+    pub(super) fn capture_of(&self, container: &str) -> Option<u32> {
+        let is_in = |group: &Group| group.has_run(container, None);
+        let live = self.groups.iter().find(|(_, group)| is_in(group)).map(|(id, _)| *id);
+        live.or_else(|| {
+            let mine = |left: &&Left| left.containers.iter().any(|id| id == container);
+            self.left.values().find(mine).map(|left| left.id)
+        })
+    }
+
     /// A container was removed: what it was captured as does not come back.
     pub(super) fn removed(&mut self, container: &str) {
         let mine = |left: &Left| left.containers.iter().any(|id| id == container);

@@ -1,5 +1,6 @@
 //! Containers come and go.
 
+use capture::CaptureId;
 use docker::{Happening, News, What};
 use model::{Container, Target};
 use opener::Reason;
@@ -151,7 +152,18 @@ impl Supervisor<'_> {
             What::Renamed { .. } => self.called(container),
             _ => {}
         }
+        self.pull_trigger(happening);
         Ok(())
+    }
+
+    /// What happened to a container may be what a recorder waits for.
+    fn pull_trigger(&self, Happening { container, what, at }: &Happening) {
+        let Some(recording) = &self.stage.request.recording else { return };
+        if let Some(trigger) = recording.on.fires(what, *at)
+            && let Some(id) = self.capture_of(&container.id)
+        {
+            self.pipeline.trigger(Some(CaptureId(id)), trigger);
+        }
     }
 
     fn inspected(&mut self, container: &Container) -> Result<(), Error> {

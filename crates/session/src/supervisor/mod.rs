@@ -109,7 +109,9 @@ struct Supervisor<'a> {
     all_ended: bool,
     opener_gone: bool,
     opener_watch: Option<PidFd>,
-    /// The command of `--run` has not ended.
+    /// The command of `--run` is started as soon as nothing that it makes is missed.
+    command_waits: bool,
+    /// It has not ended.
     command_runs: bool,
     /// What became of it.
     command: Option<CommandEnd>,
@@ -199,9 +201,11 @@ impl<'a> Supervisor<'a> {
             all_ended: false,
             opener_gone: false,
             opener_watch: None,
+            command_waits: false,
             command_runs: false,
             command: None,
         };
+        supervisor.command_waits = supervisor.stage.request.run.is_some();
         supervisor.watch()?;
         for (group, opened) in found {
             supervisor.attach(group, opened, Since::Start)?;
@@ -221,6 +225,9 @@ impl<'a> Supervisor<'a> {
 
     /// Starts the command of `--run`: nothing that it makes is missed from here on.
     fn start_command(&mut self) -> Result<(), Error> {
+        if !std::mem::take(&mut self.command_waits) {
+            return Ok(());
+        }
         if let (Some(command), Some(runner)) = (&self.stage.request.run, &self.stage.runner) {
             runner.start_foreground(command)?;
             self.command_runs = true;
@@ -252,7 +259,7 @@ impl<'a> Supervisor<'a> {
         let mut looked = Instant::now();
         let mut ticked = Instant::now();
         // A capture that ends early leaves the command running.
-        while !self.pipeline.has_ended() || self.command_runs {
+        while !self.pipeline.has_ended() || self.command_waits || self.command_runs {
             let looks = self.groups.values().any(|group| !group.paths.is_empty());
             let tick =
                 self.observer.wants_ticks().then(|| TICK_EVERY.saturating_sub(ticked.elapsed()));
@@ -421,6 +428,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn stop(&mut self) {
+        self.command_waits = false;
         self.stopping = true;
         self.pipeline.stop();
     }
