@@ -1,10 +1,19 @@
-use std::fs;
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use super::CapabilitySet;
 use crate::Error;
 
 /// Where the kernel lists this process's threads.
 const TASKS: &str = "/proc/self/task";
+
+/// How long a thread that has ended may still be listed.
+const GONE_WITHIN: Duration = Duration::from_millis(250);
+
+/// Between two looks whether it is: nothing tells.
+const LOOK_EVERY: Duration = Duration::from_micros(50);
 
 /// The rights of one thread, as /proc/self/task/TID/status tells them (`proc_pid_status(5)`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,12 +123,20 @@ pub fn verify_unprivileged() -> Result<Vec<ThreadRights>, Error> {
 }
 
 /// Refuses to go on when other threads run: what follows changes the calling thread only.
+///
+/// A thread that has been joined may still be listed for a moment, so a moment is waited.
 pub(crate) fn require_single_thread() -> Result<(), Error> {
-    match thread_ids()?.len() {
-        1 => Ok(()),
-        count => Err(Error::StillPrivileged {
-            what: format!("{count} threads run, and each would have to give them up"),
-        }),
+    let since = Instant::now();
+    loop {
+        match thread_ids()?.len() {
+            1 => return Ok(()),
+            _ if since.elapsed() < GONE_WITHIN => thread::sleep(LOOK_EVERY),
+            count => {
+                return Err(Error::StillPrivileged {
+                    what: format!("{count} threads run, and each would have to give them up"),
+                });
+            }
+        }
     }
 }
 
