@@ -96,13 +96,13 @@ fn a_signal_writes_what_was_before_and_behind_it() {
     ours.signal("USR2");
     let (file, line) = recorded(&mut ours, b.name(), "signal", 1);
     assert!(line.contains("2.0 s before it"), "{line}");
-    traffic.wait().unwrap();
+    let sent = lab::traffic::Report::of(traffic.wait().unwrap()).unwrap().count;
     assert!(
         file.file_name().unwrap().to_str().unwrap().starts_with(&format!("{}-signal-2", b.name()))
     );
 
     let records = Records::read(&file).unwrap();
-    let (_, theirs) = tcpdump.stop_after(16_000, LIMIT).unwrap();
+    let (_, theirs) = tcpdump.stop_after(sent, LIMIT).unwrap();
     // The file begins before its window does, and it does not reach back for ever.
     let stamps = stamps(&records);
     assert!(stamps[0] <= trigger - 2 * SECOND, "{}", trigger - stamps[0]);
