@@ -7,10 +7,10 @@ use std::{
 };
 
 use lab::{Namespace, Net, Program};
-use sys::inotify::Event;
+use sys::{inotify::Event, process::PidFd};
 use whaletap_opener::{Opener, Place, Reason, Scope, Spec};
 
-use crate::opening::{LIMIT, next_events, now, open, sandbox, spec};
+use crate::opening::{LIMIT, is_readable_within, next_events, now, open, sandbox, spec};
 
 /// A namespace that is mounted on a file, until this is dropped.
 struct Mounted(PathBuf);
@@ -185,6 +185,10 @@ pub(crate) fn several_are_opened_at_once_and_each_has_its_answer() {
     for refused in rest {
         assert_eq!(refused.unwrap_err().reason(), Reason::NotReady);
     }
+    // It is closing what did not fit, which takes longer than a client waits for its end.
+    let ended = PidFd::open(opener.pid()).unwrap();
+    drop((fit, opener));
+    assert!(is_readable_within(&ended, LIMIT), "it ends once it has closed them");
 }
 
 pub(crate) fn stamps_are_shared_with_company_only() {
