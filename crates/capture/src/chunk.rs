@@ -35,7 +35,7 @@ impl Chunk {
 
     /// Lets `write` put something behind what is there: it is given the free room, and gives the
     /// number of bytes that it used of it, `None` where they do not suffice.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
         if let Some(free) = self.bytes.get_mut(self.used..)
             && let Some(length) = write(free)

@@ -110,21 +110,17 @@ impl<'a> Shape<'a> {
 }
 
 /// What the kernel told beside the bytes.
-#[inline]
+#[inline(always)]
 pub(crate) fn flags(frame: &Frame<'_>) -> Flags {
-    let outgoing = frame.packet_type() == PacketType::Outgoing;
-    let direction = if outgoing { PacketDirection::Outbound } else { PacketDirection::Inbound };
-    let mut flags = Flags::NONE.with_direction(direction);
-    let reception = match frame.packet_type() {
-        PacketType::Host => Some(Reception::Unicast),
-        PacketType::Multicast => Some(Reception::Multicast),
-        PacketType::Broadcast => Some(Reception::Broadcast),
-        PacketType::OtherHost => Some(Reception::Promiscuous),
-        PacketType::Outgoing | PacketType::Other(_) => None,
+    const IN: Flags = Flags::NONE.with_direction(PacketDirection::Inbound);
+    let mut flags = match frame.packet_type() {
+        PacketType::Host => IN.with_reception(Reception::Unicast),
+        PacketType::Multicast => IN.with_reception(Reception::Multicast),
+        PacketType::Broadcast => IN.with_reception(Reception::Broadcast),
+        PacketType::OtherHost => IN.with_reception(Reception::Promiscuous),
+        PacketType::Outgoing => Flags::NONE.with_direction(PacketDirection::Outbound),
+        PacketType::Other(_) => IN,
     };
-    if let Some(reception) = reception {
-        flags = flags.with_reception(reception);
-    }
     if frame.checksum_not_ready() {
         flags = flags.with_checksum_not_ready();
     }

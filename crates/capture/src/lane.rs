@@ -15,7 +15,7 @@ const BATCH: u32 = 64;
 /// From how many frames on that are gone their entries are cleared away.
 const COMPACT_AT: usize = 1024;
 /// How far ahead of the frame that is looked at memory is fetched, in bytes.
-const READ_AHEAD: u32 = 1024;
+const READ_AHEAD: u32 = 4096;
 
 /// A ring with the blocks that were taken from it and not yet been given back.
 ///

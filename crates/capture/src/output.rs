@@ -167,7 +167,7 @@ impl Output {
 
     /// Puts a packet of the usual kind into the chunk, which has room: see [`Output::fits`]. To be
     /// counted with [`Output::count`] and [`Output::span`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put_plain(&mut self, block: &PlainPacketBlock<'_>) {
         self.chunk.put(|free| block.write(free));
     }
@@ -218,7 +218,6 @@ impl Output {
         }
     }
 
-    #[inline]
     fn put_block(&mut self, record: &Record<'_>) {
         let Record { interface, timestamp, shape, flags, .. } = *record;
         let original_length = shape.original;
