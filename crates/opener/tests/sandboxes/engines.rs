@@ -135,7 +135,11 @@ fn judge(opener: &Opener, directory: u32, containers: &[Container], attached: Ve
         assert_eq!(opened.container.is_some(), opened.pidfd.is_some());
         let created = opened.created.unwrap();
         assert!(created <= opened.attached, "{created} {}", opened.attached);
-        let spoke = first_datagram(&opened);
+        let spoke = first_datagram(&opened).unwrap_or_else(|| {
+            let container = containers.iter().find(|container| container.id() == id).unwrap();
+            let logs = container.engine().docker().args(["logs", &id]).run().unwrap();
+            panic!("no datagram in {opened:?}, whose container says {logs:?}")
+        });
         assert!(opened.attached < spoke, "{} {spoke}", opened.attached);
         // On a busy machine the kernel's own first words (MLD) may have been said.
         assert!(opened.frames_before < 8, "{file}: {}", opened.frames_before);
