@@ -278,6 +278,18 @@ impl Opener {
         Ok(Watched { watch: watch.ok_or(Error::Unreadable)?, directory, names })
     }
 
+    /// Waits for a directory that [`Opener::watch`] found missing: what is given back is readable
+    /// once it is worth to call that again. Docker makes its directory with its first container.
+    ///
+    /// Only the last component of the path may be missing.
+    ///
+    /// # Errors
+    /// As for [`Opener::open`]; when 8 others are waited for already.
+    pub fn expect(&self, directory: &str) -> Result<OwnedFd, Error> {
+        let answer = self.ask(&Request::Expect { directory: directory.to_owned() })?;
+        answer.descriptors.into_iter().next().ok_or(Error::Unreadable)
+    }
+
     /// Connects to the engine's socket, with the rights that this process gave up.
     ///
     /// # Errors

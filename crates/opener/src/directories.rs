@@ -18,7 +18,7 @@ use sys::{
 use crate::error::{Reason, Refusal};
 
 /// The most directories that are watched.
-const MAX_DIRECTORIES: usize = 8;
+pub(crate) const MAX_DIRECTORIES: usize = 8;
 
 /// The most names of files that an answer carries.
 pub(crate) const MAX_NAMES: usize = 2048;
@@ -63,10 +63,7 @@ impl Directories {
         path: &str,
         engine_socket: Option<&str>,
     ) -> Result<Begun, Refusal> {
-        if !path.starts_with('/') || Path::new(path).file_name() != Some(OsStr::new(NAME)) {
-            let message = format_args!("{path:?} is no directory of network namespaces");
-            return Err(Refusal::new(Reason::Failed, message));
-        }
+        check(path)?;
         let known = self.0.iter().position(|directory| directory.path == path);
         let index = known.unwrap_or(self.0.len());
         if index >= MAX_DIRECTORIES {
@@ -110,8 +107,17 @@ impl Directories {
     }
 }
 
+/// Whether it can be a directory of sandboxes' files.
+pub(crate) fn check(path: &str) -> Result<(), Refusal> {
+    if path.starts_with('/') && Path::new(path).file_name() == Some(OsStr::new(NAME)) {
+        return Ok(());
+    }
+    let message = format_args!("{path:?} is no directory of network namespaces");
+    Err(Refusal::new(Reason::Failed, message))
+}
+
 /// The root directory as the engine sees it; our own where the engine is nobody on this machine.
-fn root(engine_socket: Option<&str>) -> Result<Root, Refusal> {
+pub(crate) fn root(engine_socket: Option<&str>) -> Result<Root, Refusal> {
     let Some(path) = engine_socket else { return Ok(Root::own()?) };
     let peer = process::peer(&dial(path)?)?;
     // One that began to listen and has ended since has left the socket to another.

@@ -11,6 +11,7 @@ mod client;
 mod codec;
 mod directories;
 mod error;
+mod expected;
 mod open;
 mod proof;
 pub mod request;

@@ -96,6 +96,8 @@ pub(crate) enum Request {
     Dial,
     /// Watch a directory of the engine's.
     Watch { directory: String },
+    /// Wait for a directory of the engine's that is not there yet.
+    Expect { directory: String },
 }
 
 impl Request {
@@ -110,6 +112,7 @@ impl Request {
             Self::Look { place } => put_place(out.u8(2), place),
             Self::Dial => out.u8(3),
             Self::Watch { directory } => out.u8(4).text(directory),
+            Self::Expect { directory } => out.u8(5).text(directory),
         }
         .finish()
     }
@@ -129,6 +132,7 @@ impl Request {
             2 => Self::Look { place: take_place(&mut from)? },
             3 => Self::Dial,
             4 => Self::Watch { directory: take_path(&mut from)? },
+            5 => Self::Expect { directory: take_path(&mut from)? },
             _ => return None,
         };
         from.finish(request)
@@ -325,6 +329,7 @@ mod tests {
             any_place().prop_map(|place| Request::Look { place }),
             Just(Request::Dial),
             "[^\0]{0,200}".prop_map(|directory| Request::Watch { directory }),
+            "[^\0]{0,200}".prop_map(|directory| Request::Expect { directory }),
         ]
     }
 

@@ -8,6 +8,7 @@ use std::{
 use sys::{
     channel::{Channel, MAX_DESCRIPTORS, MAX_MESSAGE},
     companion,
+    poll::{Poller, Trigger},
     privileges::{self, Capability},
     process,
 };
@@ -16,6 +17,7 @@ use crate::{
     codec::Encoder,
     directories::{self, Begun, Directories},
     error::{Reason, Refusal},
+    expected::Expected,
     open::{self, Sockets},
     proof::{self, Proved},
     request::{Place, Request, Spec},
@@ -33,6 +35,11 @@ const KEPT: [Capability; 3] = [Capability::SYS_ADMIN, Capability::NET_RAW, Capab
 /// of them together never fill it.
 const REFUSAL: usize = 3 * 1024;
 
+/// What the opener waits for: requests …
+const KEY_REQUEST: u64 = 0;
+/// … and news of directories in which one of the engine's is expected.
+const KEY_EXPECTED: u64 = 1;
+
 /// The opener's main: serves requests until the client closes its end.
 ///
 /// # Errors
@@ -43,8 +50,16 @@ pub fn serve() -> Result<(), sys::Error> {
     privileges::keep_capabilities(&KEPT)?;
     privileges::no_new_privs()?;
     process::die_with_parent()?;
-    let mut server = Server::default();
+    let mut server = Server::new()?;
+    server.news.add(&channel, KEY_REQUEST, Trigger::Level)?;
     loop {
+        let keys = server.news.wait(None)?;
+        if keys.contains(&KEY_EXPECTED) {
+            server.expected.look();
+        }
+        if !keys.contains(&KEY_REQUEST) {
+            continue;
+        }
         let message = match channel.receive() {
             Ok(message) => message,
             Err(sys::Error::PeerGone) => return Ok(()),
@@ -69,13 +84,21 @@ struct Reply {
 }
 
 /// What the opener remembers from one request to the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Server {
     engine_socket: Option<String>,
     directories: Directories,
+    expected: Expected,
+    news: Poller,
 }
 
 impl Server {
+    fn new() -> Result<Self, sys::Error> {
+        let news = Poller::new()?;
+        let (directories, expected) = (Directories::default(), Expected::default());
+        Ok(Self { engine_socket: None, directories, expected, news })
+    }
+
     fn answer(&mut self, request: Request) -> Result<Reply, Refusal> {
         match request {
             Request::Hello { engine_socket } => {
@@ -104,6 +127,11 @@ impl Server {
                 let body =
                     Encoder::default().u32(directory).each(&names, |out, name| out.text(name));
                 Ok(Reply { body: body.finish(), descriptors: vec![watch.into()] })
+            }
+            Request::Expect { directory } => {
+                let news = (&self.news, KEY_EXPECTED);
+                let told = self.expected.expect(&directory, self.engine_socket.as_deref(), news)?;
+                Ok(Reply { body: Vec::new(), descriptors: vec![told.into()] })
             }
         }
     }

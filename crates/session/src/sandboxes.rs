@@ -5,12 +5,16 @@
 //! ring, and those that turn out to be nobody's who is meant are let go.
 
 use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     time::{Duration, Instant},
 };
 
-use opener::{Opened, Opener, Place, Reason, Spec};
-use sys::inotify::{Event, Watch};
+use opener::{Opened, Opener, Place, Reason, Spec, Watched};
+use sys::{
+    inotify::{Event, Watch},
+    poll::is_readable,
+};
 
 /// Where engines keep the files of namespaces, unless told otherwise.
 const USUAL: &str = "/var/run/docker/netns";
@@ -26,6 +30,8 @@ pub(crate) const HELD_FOR: Duration = Duration::from_secs(10);
 const MAX_HELD: usize = 256;
 /// The most directories that are remembered because they cannot be watched.
 const MAX_HIDDEN: usize = 8;
+/// The most directories that are watched, or waited for.
+const MAX_DIRECTORIES: usize = 8;
 /// Length of a container's file's name: the beginning of the sandbox's id.
 const NAME_LENGTH: usize = 12;
 
@@ -33,6 +39,8 @@ const NAME_LENGTH: usize = 12;
 #[derive(Debug, Default)]
 pub(crate) struct Sandboxes {
     directories: Vec<Directory>,
+    /// Directories that are not there yet.
+    awaited: Vec<Awaited>,
     /// Directories that cannot be watched.
     hidden: Vec<String>,
     unready: Vec<Unready>,
@@ -44,6 +52,14 @@ struct Directory {
     path: String,
     number: u32,
     watch: Watch,
+}
+
+/// A directory that the engine has not made yet, as before its first container.
+#[derive(Debug)]
+struct Awaited {
+    path: String,
+    /// Readable once it is there.
+    told: OwnedFd,
 }
 
 /// A file on which no namespace is mounted yet.
@@ -97,7 +113,7 @@ impl Sandboxes {
         sandboxes
     }
 
-    /// Watches the directory of this file as well. `true`: it was not watched before.
+    /// Watches the directory of this file as well. `true`: what to wait on is not the same any more.
     pub(crate) fn learn(&mut self, sandbox_key: &str, opener: &Opener) -> bool {
         let Some(directory) = Path::new(sandbox_key).parent().and_then(Path::to_str) else {
             return false;
@@ -112,30 +128,47 @@ impl Sandboxes {
             || self.hidden.len() >= MAX_HIDDEN
             || self.hidden.iter().any(|hidden| hidden == directory)
             || self.directories.iter().any(|known| same(&known.path))
+            || self.awaited.iter().any(|awaited| same(&awaited.path))
         {
             return false;
         }
-        let directory = directory.to_owned();
-        let is_watched = self.watch(&directory, opener);
-        if !is_watched {
-            self.hidden.push(directory);
+        let is_new = self.watch(directory, opener).is_some()
+            || self.awaited.iter().any(|awaited| awaited.path == directory);
+        if !is_new {
+            self.hidden.push(directory.to_owned());
         }
-        is_watched
+        is_new
     }
 
-    fn watch(&mut self, path: &str, opener: &Opener) -> bool {
-        // One that is not there yet, as before an engine's first container, is learnt of later.
-        let Ok(watched) = opener.watch(path) else { return false };
-        let directory =
-            Directory { path: path.to_owned(), number: watched.directory, watch: watched.watch };
-        self.directories.retain(|known| known.number != directory.number);
-        self.directories.push(directory);
-        true
+    /// Watches a directory, or waits for it where it is missing. Gives the files that are in it if
+    /// it is watched.
+    fn watch(&mut self, path: &str, opener: &Opener) -> Option<(u32, Vec<String>)> {
+        self.directories.retain(|known| known.path != path);
+        self.awaited.retain(|awaited| awaited.path != path);
+        if self.directories.len() + self.awaited.len() >= MAX_DIRECTORIES {
+            return None;
+        }
+        match opener.watch(path) {
+            Ok(Watched { watch, directory: number, names }) => {
+                self.directories.push(Directory { path: path.to_owned(), number, watch });
+                Some((number, names))
+            }
+            Err(error) => {
+                if error.reason() == Reason::NotFound
+                    && let Ok(told) = opener.expect(path)
+                {
+                    self.awaited.push(Awaited { path: path.to_owned(), told });
+                }
+                None
+            }
+        }
     }
 
     /// Looks all directories up anew: the engine was started again.
     pub(crate) fn renew(&mut self, opener: &Opener) {
-        let paths: Vec<String> = self.directories.drain(..).map(|known| known.path).collect();
+        let known = self.directories.drain(..).map(|known| known.path);
+        let paths: Vec<String> =
+            known.chain(self.awaited.drain(..).map(|awaited| awaited.path)).collect();
         if paths.is_empty() {
             *self = Self::start(opener);
         }
@@ -144,28 +177,61 @@ impl Sandboxes {
         }
     }
 
-    /// What to wait on.
-    pub(crate) fn watches(&self) -> impl Iterator<Item = &Watch> {
-        self.directories.iter().map(|directory| &directory.watch)
+    /// Nobody tells any more that a directory was made.
+    pub(crate) fn wait_no_more(&mut self) {
+        self.awaited.clear();
     }
 
-    /// Reads what happened in the directories.
-    pub(crate) fn read(&mut self) {
-        for directory in &self.directories {
+    /// What to wait on.
+    pub(crate) fn watches(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let awaited = self.awaited.iter().map(|awaited| awaited.told.as_fd());
+        self.directories.iter().map(|directory| directory.watch.as_fd()).chain(awaited)
+    }
+
+    /// Reads what happened in the directories. `true`: what to wait on is not the same any more.
+    pub(crate) fn read(&mut self, opener: &Opener) -> bool {
+        let mut appeared = Vec::new();
+        let mut gone = Vec::new();
+        for Directory { path, number, watch } in &self.directories {
             loop {
                 // What a broken watch does not tell is found by reconciliation.
-                let events = directory.watch.read().unwrap_or_default();
+                let events = watch.read().unwrap_or_default();
                 if events.is_empty() {
                     break;
                 }
                 for event in events {
-                    if let Event::Appeared(file) = event
-                        && is_containers(&file)
-                    {
-                        let (directory, since) = (directory.number, Instant::now());
-                        self.unready.push(Unready { directory, file, since });
+                    match event {
+                        Event::Appeared(file) => appeared.push((*number, file)),
+                        Event::Gone => gone.push(path.clone()),
+                        Event::Vanished(_) | Event::Overflow => {}
                     }
                 }
+            }
+        }
+        for (directory, file) in appeared {
+            self.unready_from(directory, [file]);
+        }
+        let is_there = |awaited: &Awaited| is_readable(&awaited.told).unwrap_or(false);
+        let come: Vec<String> =
+            self.awaited.extract_if(.., |it| is_there(it)).map(|awaited| awaited.path).collect();
+        for path in come.iter().chain(&gone) {
+            // Whose files are in a new one came a moment ago.
+            if let Some((directory, files)) = self.watch(path, opener) {
+                self.unready_from(directory, files);
+            }
+        }
+        !come.is_empty() || !gone.is_empty()
+    }
+
+    /// Files that appeared. In a new directory they may be told twice.
+    fn unready_from(&mut self, directory: u32, files: impl IntoIterator<Item = String>) {
+        let since = Instant::now();
+        for file in files.into_iter().filter(|file| is_containers(file)) {
+            let is_known =
+                self.unready.iter().any(|it| it.directory == directory && it.file == file)
+                    || self.held.iter().any(|it| it.directory == directory && it.file == file);
+            if !is_known {
+                self.unready.push(Unready { directory, file, since });
             }
         }
     }

@@ -1,6 +1,10 @@
 //! Containers that come and go while they are captured.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use lab::{Container, ContainerSpec, Engine, PrivateEngine, Program, Records, judge};
 
@@ -12,7 +16,7 @@ use crate::{
 };
 
 /// The label by which a test's containers are taken.
-const LABEL: &str = "wt-follow";
+pub(crate) const LABEL: &str = "wt-follow";
 /// Where a neighbour answers.
 const ECHO: u16 = 7;
 
@@ -51,7 +55,8 @@ fn has_interface(tap: &Tap, name: &str, times: usize) {
     });
 }
 
-fn label() -> (String, String) {
+/// A selector, and the value of [`LABEL`] that it takes, which nobody else has.
+pub(crate) fn label() -> (String, String) {
     let value = unique("label");
     (format!("label:{LABEL}={value}"), value)
 }
@@ -242,6 +247,35 @@ fn a_name_that_does_not_exist_yet_is_waited_for() {
     judge::all(&file, true).unwrap();
 }
 
+/// An engine makes its directory of namespaces with its first container: nobody could watch it
+/// before.
+#[test]
+fn the_first_container_that_an_engine_ever_has_is_captured_from_its_first_packet() {
+    let private = PrivateEngine::start().unwrap();
+    let engine = private.engine();
+    engine.image().unwrap();
+    // Who answers is no container: there is none before.
+    let here = format!("/proc/{}/ns/net", private.pid().unwrap());
+    let echo = Program::new(lab::traffic::program().unwrap());
+    let echo = echo.args(["udp-echo", "--listen", "0.0.0.0:7"]).limit(2 * LIMIT);
+    let mut echo = echo.inside_path(&here).start().unwrap();
+    echo.wait_for_line("listening", LIMIT).unwrap();
+    let bridge = Program::new("ip").args(["-o", "-4", "address", "show", "docker0"]);
+    let bridge = bridge.inside_path(&here).run().unwrap().stdout_text();
+    let address = bridge.split_whitespace().nth(3).unwrap().split('/').next().unwrap();
+
+    let tap = Tap::start_at(engine.host(), &["--wait", "web", "--", "udp"]);
+    let ask =
+        format!("whaletap-traffic udp-ping --to {address}:{ECHO} --count 1 --run 5; sleep 60");
+    let web = ContainerSpec::named("web").command(["sh", "-c", &ask]);
+    let web = engine.run(web).unwrap();
+    has_interface(&tap, &name(&web), 1);
+    let tapped = tap.stop();
+    tapped.assert_whole();
+    assert_eq!(tapped.records().of(&name(&web)).numbers(5), [0, 0], "question and answer");
+    judge::all(tapped.file(), true).unwrap();
+}
+
 #[test]
 fn an_engine_that_is_killed_and_comes_back_is_listened_to_again() {
     const COUNT: u64 = 6000;
@@ -364,6 +398,8 @@ fn memory(pid: u32) -> u64 {
 fn containers_that_come_and_go_leave_nothing_behind() {
     /// What a session may keep of those that are gone: their counts and names.
     const GROWTH: u64 = 8 << 20;
+    /// So long nothing changes where nothing is under way.
+    const SETTLED: Duration = Duration::from_millis(300);
     let engine = Engine::shared().unwrap();
     let db = neighbour(&engine);
     let (selector, value) = label();
@@ -382,10 +418,13 @@ fn containers_that_come_and_go_leave_nothing_behind() {
     let mut came = come_and_go(1..=3);
     let held = || [Held::by(tap.pid()), Held::by(opener)];
     let settled = || {
-        let mut last = held();
+        let (mut last, mut since) = (held(), Instant::now());
         until("it has settled", LIMIT, || {
-            std::thread::sleep(Duration::from_millis(300));
-            std::mem::replace(&mut last, held()) == last
+            let now = held();
+            if std::mem::replace(&mut last, now) != now {
+                since = Instant::now();
+            }
+            since.elapsed() >= SETTLED
         });
         last
     };

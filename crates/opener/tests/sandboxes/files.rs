@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use lab::{Namespace, Net, Program};
@@ -80,6 +81,54 @@ pub(crate) fn a_sandbox_is_opened_once_it_is_mounted() {
     fs::remove_dir_all(&path).unwrap();
     let ended = next_events(&again.watch, LIMIT);
     assert_eq!(ended.last(), Some(&Event::Gone), "{ended:?}");
+}
+
+pub(crate) fn a_directory_that_is_made_later_is_told() {
+    let (_directory, path, text) = netns_directory();
+    fs::remove_dir(&path).unwrap();
+    let opener = Opener::start(None).unwrap();
+    assert_eq!(opener.watch(&text).unwrap_err().reason(), Reason::NotFound);
+    let told = opener.expect(&text).unwrap();
+    // Neighbours, also those that are called like it and are something else, are not told.
+    fs::create_dir(path.with_file_name("other")).unwrap();
+    fs::write(&path, "").unwrap();
+    fs::remove_file(&path).unwrap();
+    assert_eq!(opener.watch(&text).unwrap_err().reason(), Reason::NotFound);
+    assert!(!is_readable_within(&told, Duration::ZERO));
+
+    fs::create_dir(&path).unwrap();
+    assert!(is_readable_within(&told, LIMIT));
+    fs::write(path.join("first"), "").unwrap();
+    let watched = opener.watch(&text).unwrap();
+    assert_eq!((watched.directory, watched.names), (0, vec!["first".to_owned()]));
+    // What is there is told at once.
+    let told = opener.expect(&text).unwrap();
+    assert!(is_readable_within(&told, LIMIT));
+
+    // Where it can never be is told as well.
+    let below = path.with_file_name("below");
+    fs::create_dir(&below).unwrap();
+    let told = opener.expect(below.join("netns").to_str().unwrap()).unwrap();
+    fs::remove_dir(&below).unwrap();
+    assert!(is_readable_within(&told, LIMIT));
+    for (directory, reason) in
+        [("/etc", Reason::Failed), ("/nonexistent/netns", Reason::NotFound), ("", Reason::Failed)]
+    {
+        let refused = opener.expect(directory).unwrap_err();
+        assert_eq!(refused.reason(), reason, "{directory:?}: {refused}");
+    }
+    let waiting: Vec<_> = (0..8)
+        .map(|number| {
+            let above = path.with_file_name(format!("above-{number}"));
+            fs::create_dir(&above).unwrap();
+            opener.expect(above.join("netns").to_str().unwrap()).unwrap()
+        })
+        .collect();
+    assert!(opener.expect(&text).unwrap_err().to_string().contains("more than 8"));
+    drop(opener);
+    for told in waiting {
+        assert!(is_readable_within(&told, LIMIT), "the opener's end is an end of waiting");
+    }
 }
 
 /// Frames that eth0 has counted, as `ip` tells it: below a heading, the second number.

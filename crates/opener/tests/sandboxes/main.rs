@@ -14,8 +14,9 @@ use std::{env, process::ExitCode};
 
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 7] = [
+const TESTS: [Test; 8] = [
     ("a_sandbox_is_opened_once_it_is_mounted", files::a_sandbox_is_opened_once_it_is_mounted),
+    ("a_directory_that_is_made_later_is_told", files::a_directory_that_is_made_later_is_told),
     ("frames_before_are_counted", files::frames_before_are_counted),
     (
         "several_are_opened_at_once_and_each_has_its_answer",

@@ -56,9 +56,13 @@ impl Supervisor<'_> {
     pub(super) fn turn_to_sandboxes(&mut self) -> Result<(), Error> {
         let Some(following) = &mut self.following else { return Ok(()) };
         if self.opener_gone {
+            following.sandboxes.wait_no_more();
             return Ok(());
         }
-        following.sandboxes.read();
+        if following.sandboxes.read(&self.stage.opener) {
+            self.watch_sandboxes_anew()?;
+        }
+        let Some(following) = &mut self.following else { return Ok(()) };
         let rings = &self.rings;
         let errors = following.sandboxes.open(&self.stage.opener, |coming| rings.spec(coming));
         following.sandboxes.ask(&self.stage.opener);
@@ -115,7 +119,8 @@ impl Supervisor<'_> {
             return Ok(());
         }
         for watch in following.sandboxes.watches() {
-            self.poller.remove(watch)?;
+            // One that could not be waited for is not there.
+            let _ = self.poller.remove(watch);
         }
         following.sandboxes.renew(&self.stage.opener);
         self.observer.notice(Notice::EngineBack);
