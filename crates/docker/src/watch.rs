@@ -49,7 +49,9 @@ pub enum News {
     /// The whole truth about one container, asked for because something happened to it, or found
     /// changed.
     Inspected(Container),
-    /// The engine does not answer any more, or never did: once for each outage. Attempts go on.
+    /// The engine does not answer any more, or never did, or tells no events: once for each outage.
+    /// Attempts go on. As long as it answers lists, [`News::Listed`] and [`News::Inspected`] are
+    /// told as before.
     Lost(Error),
 }
 
@@ -65,6 +67,9 @@ pub enum News {
 /// A list tells whether a container was started again, because its endpoints have other ids then.
 /// Containers without endpoints of their own (`--network container:…`) are inspected for it, some
 /// with each list.
+///
+/// An engine that lets containers be listed and tells no events, as one behind a proxy may, is asked
+/// for both every [`RECONCILE`].
 ///
 /// After an outage the engine is asked for the events that were missed. It still has them if it was
 /// only the stream that was cut; one that was started again has forgotten them.
@@ -87,12 +92,23 @@ where
     let mut told = Told::default();
     let mut pause = FIRST_PAUSE;
     let mut is_lost = false;
+    let mut is_listed = false;
     loop {
         let error = match begin(connect(), filters, &told).await {
-            Ok((connection, list)) => {
-                (pause, is_lost) = (FIRST_PAUSE, false);
+            Ok(Begun { connection, list, deaf: None }) => {
+                (pause, is_lost, is_listed) = (FIRST_PAUSE, false, true);
                 tell(News::Connected { engine: connection.engine().clone() });
-                connection.follow(list, &mut known, &mut told, &mut tell).await
+                connection.follow(list, true, &mut known, &mut told, &mut tell).await
+            }
+            Ok(Begun { connection, list, deaf: Some(error) }) => {
+                if !std::mem::replace(&mut is_lost, true) {
+                    tell(News::Lost(error));
+                }
+                let all = !std::mem::replace(&mut is_listed, true);
+                let lists = connection.follow(list, all, &mut known, &mut told, &mut tell);
+                // Until it is time to ask for events again, or the engine is lost altogether.
+                let _ = tokio::time::timeout(RECONCILE, lists).await;
+                continue;
             }
             Err(error) => error,
         };
@@ -106,14 +122,33 @@ where
     }
 }
 
+/// A connection that has been made, and a list of containers.
+struct Begun {
+    connection: Connection,
+    list: Vec<crate::api::Described>,
+    /// Why there are no events.
+    deaf: Option<Error>,
+}
+
 /// Events first, then a list.
 async fn begin(
     connecting: impl Future<Output = Result<Engine, Error>>,
     filters: &[Filter],
     told: &Told,
-) -> Result<(Connection, Vec<crate::api::Described>), Error> {
+) -> Result<Begun, Error> {
     let engine = connecting.await?;
-    let happenings = engine.happenings(told.since()).await?;
-    let list = engine.describe_all(filters, true).await?;
-    Ok((Connection::new(engine, happenings, filters), list))
+    let (happenings, deaf) = match engine.happenings(told.since()).await {
+        Ok(happenings) => (Some(happenings), None),
+        // It would not answer the other question either.
+        Err(error @ Error::Timeout { .. }) => return Err(error),
+        Err(error) => (None, Some(error)),
+    };
+    let list = engine.describe_all(filters, true).await;
+    match (list, deaf) {
+        (Ok(list), deaf) => {
+            let connection = Connection::new(engine, happenings, filters);
+            Ok(Begun { connection, list, deaf })
+        }
+        (Err(_), Some(error)) | (Err(error), None) => Err(error),
+    }
 }

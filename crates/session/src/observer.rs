@@ -95,7 +95,8 @@ pub enum Notice<'a> {
         /// Since its last end.
         gap: Option<Duration>,
     },
-    /// The engine does not answer any more: captures go on, and nothing new is noticed.
+    /// The engine does not answer any more, or tells no events: captures go on, and what is started
+    /// is noticed late.
     EngineLost {
         /// Why.
         why: &'a docker::Error,

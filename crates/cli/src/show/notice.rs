@@ -45,10 +45,7 @@ pub(crate) fn notice(notice: &Notice<'_>) -> (Level, String) {
         Notice::Attached { name, blind, gap } => (Level::Info, attached(name, *blind, *gap)),
         Notice::EngineLost { why } => (
             Level::Warn,
-            format!(
-                "{}: captures go on; what is started now is noticed when it answers again",
-                chain(*why)
-            ),
+            format!("{}: captures go on; what is started meanwhile is noticed late", chain(*why)),
         ),
         Notice::EngineBack => (Level::Info, "the engine answers again".to_owned()),
         Notice::ExcludesNothing { selector } => {

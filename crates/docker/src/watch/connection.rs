@@ -21,7 +21,8 @@ const UNATTACHED: usize = 8;
 /// One connection to an engine that is followed.
 pub(super) struct Connection {
     engine: Engine,
-    happenings: Happenings,
+    /// `None` from an engine that tells none.
+    happenings: Option<Happenings>,
     filters: Vec<Filter>,
     inspections: Inspections,
     asking: Asking,
@@ -36,6 +37,14 @@ pub(super) struct Connection {
 
 type Question = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
+/// The next event; never one where there are none.
+async fn next(happenings: &mut Option<Happenings>) -> Result<Happening, Error> {
+    match happenings {
+        Some(happenings) => happenings.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 enum Answer {
     Inspection(String, Result<Described, Error>),
     List(Result<Vec<Described>, Error>),
@@ -44,7 +53,7 @@ enum Answer {
 }
 
 impl Connection {
-    pub(super) fn new(engine: Engine, happenings: Happenings, filters: &[Filter]) -> Self {
+    pub(super) fn new(engine: Engine, happenings: Option<Happenings>, filters: &[Filter]) -> Self {
         Self {
             engine,
             happenings,
@@ -63,16 +72,18 @@ impl Connection {
     }
 
     /// Tells what becomes of the containers, beginning with this list of them, until the
-    /// connection is lost; the reason.
+    /// connection is lost; the reason. With `all` the whole list is told and asked about, otherwise
+    /// what differs from what is known.
     pub(super) async fn follow(
         mut self,
         list: Vec<Described>,
+        all: bool,
         known: &mut Known,
         told: &mut Told,
         tell: &mut impl FnMut(News),
     ) -> Error {
         known.list_begins();
-        self.listed(list, true, known);
+        self.listed(list, all, known);
         loop {
             self.ask(known);
             if self.owed.as_ref().is_some_and(|(awaited, _)| awaited.is_empty()) {
@@ -83,7 +94,7 @@ impl Connection {
             let wake =
                 wake.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + RECONCILE);
             tokio::select! {
-                happening = self.happenings.next() => match happening {
+                happening = next(&mut self.happenings) => match happening {
                     Ok(happening) if told.is_new(&happening) => {
                         self.happened(happening, known, tell);
                     }
