@@ -4,7 +4,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::TcpListener,
+    net::{Shutdown, TcpListener},
     os::unix::{
         fs::PermissionsExt as _,
         net::{UnixListener, UnixStream},
@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lab::PlayedEngine;
 use whaletap_docker::{Dial, Endpoint, EndpointOptions, Engine, Error, Host, PathDial};
 
 /// For engines that must answer; generous, because the machine may be busy.
@@ -28,44 +29,22 @@ const SHORT: Duration = Duration::from_millis(200);
 const VERSION: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41","Os":"linux","Arch":"amd64"}"#;
 
 fn answer(status: &str, body: &str) -> String {
-    let length = body.len();
-    format!("HTTP/1.1 {status}\r\nApi-Version: 1.41\r\nContent-Length: {length}\r\n\r\n{body}")
+    PlayedEngine::answer(status, body)
 }
 
-/// A socket where each connection is handled by `play`, on a thread of its own, until the test's
-/// process ends.
-fn engine(play: impl Fn(UnixStream) + Send + Sync + 'static) -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("docker.sock");
-    let listener = UnixListener::bind(&path).unwrap();
-    let play = Arc::new(play);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let play = Arc::clone(&play);
-            std::thread::spawn(move || play(stream));
-        }
-    });
-    (dir, path)
+/// An engine that answers every request like this; `None` says nothing.
+fn engine(reply: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> PlayedEngine {
+    PlayedEngine::playing(move |path, _| reply(path)).unwrap()
 }
 
-/// Reads requests, and calls `reply` with the path of each; `None` says nothing, and waits until the
-/// other side hangs up.
-fn serve(mut stream: UnixStream, reply: impl Fn(&str) -> Option<String>) {
-    let mut request = Vec::new();
-    let mut chunk = [0; 4096];
-    while let Ok(n @ 1..) = stream.read(&mut chunk) {
-        request.extend_from_slice(&chunk[..n]);
-        if !request.ends_with(b"\r\n\r\n") {
-            continue;
-        }
-        let text = String::from_utf8_lossy(&request).into_owned();
-        request.clear();
-        if let Some(answer) = reply(text.split(' ').nth(1).unwrap_or_default())
-            && stream.write_all(answer.as_bytes()).is_err()
-        {
-            return;
-        }
-    }
+/// The same, and it hangs up behind its answer.
+fn once(reply: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> PlayedEngine {
+    PlayedEngine::playing(move |path, stream| {
+        stream.write_all(reply(path).unwrap_or_default().as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Both).unwrap();
+        None
+    })
+    .unwrap()
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -80,8 +59,7 @@ fn connect_within(path: &Path, deadline: Duration) -> Result<Engine, Error> {
 
 /// The error of an engine that answers every request like this.
 fn error_of(reply: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Error {
-    let (_dir, path) = engine(move |stream| serve(stream, &reply));
-    connect_within(&path, PATIENT).unwrap_err()
+    connect_within(&engine(reply).socket(), PATIENT).unwrap_err()
 }
 
 #[test]
@@ -124,7 +102,8 @@ fn a_forbidden_socket_names_the_group() {
 /// The same from the kernel itself, where the test does not run as root.
 #[test]
 fn a_socket_without_write_permission_is_forbidden_or_open_to_root() {
-    let (_dir, path) = engine(|stream| serve(stream, |_| Some(answer("200 OK", VERSION))));
+    let played = engine(|_| Some(answer("200 OK", VERSION)));
+    let path = played.socket();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     match (UnixStream::connect(&path), connect_within(&path, PATIENT)) {
         (Ok(_), result) => assert!(result.is_ok(), "{result:?}"),
@@ -136,7 +115,8 @@ fn a_socket_without_write_permission_is_forbidden_or_open_to_root() {
 
 #[test]
 fn an_engine_that_never_answers_is_given_up() {
-    let (_dir, path) = engine(|stream| serve(stream, |_| None));
+    let played = engine(|_| None);
+    let path = played.socket();
     let start = Instant::now();
     let error = connect_within(&path, SHORT).unwrap_err();
     assert!(matches!(error, Error::Timeout { after: SHORT, .. }), "{error:?}");
@@ -176,27 +156,18 @@ fn a_dialer_that_hangs_is_given_up() {
 
 #[test]
 fn an_engine_that_stops_in_the_middle_of_an_answer_is_given_up() {
-    let (_dir, path) = engine(|stream| {
-        serve(stream, |_| Some("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nO".to_owned()));
-    });
-    let error = connect_within(&path, SHORT).unwrap_err();
+    let played = engine(|_| Some("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nO".to_owned()));
+    let error = connect_within(&played.socket(), SHORT).unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
 }
 
 #[test]
 fn an_engine_that_hangs_up_breaks_the_connection() {
-    let (_dir, path) = engine(|mut stream| {
-        let _ = stream.read(&mut [0; 4096]);
-    });
-    let error = connect_within(&path, PATIENT).unwrap_err();
-    assert!(matches!(error, Error::Broken { .. }), "{error:?}");
-
-    let (_dir, path) = engine(|mut stream| {
-        let _ = stream.read(&mut [0; 4096]);
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nO");
-    });
-    let error = connect_within(&path, PATIENT).unwrap_err();
-    assert!(matches!(error, Error::Broken { .. }), "{error:?}");
+    for words in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nO"] {
+        let played = once(|_| Some(words.to_owned()));
+        let error = connect_within(&played.socket(), PATIENT).unwrap_err();
+        assert!(matches!(error, Error::Broken { .. }), "{words:?}: {error:?}");
+    }
 }
 
 #[test]
@@ -219,13 +190,10 @@ fn garbage_behind_a_good_beginning_is_told_as_such() {
     for body in
         ["<html>hello</html>", "", "[1, 2", "{}", r#"[{"Id":7}]"#, r#"[{"State":"melting"}]"#]
     {
-        let (_dir, path) = engine(move |stream| {
-            serve(stream, |path| {
-                Some(answer("200 OK", if path == "/_ping" { "OK" } else { body }))
-            });
-        });
+        let played =
+            engine(|path| Some(answer("200 OK", if path == "/_ping" { "OK" } else { body })));
         let error = block_on(async {
-            let endpoint = Endpoint::unix(&path);
+            let endpoint = Endpoint::unix(played.socket());
             Engine::connect(&endpoint).await.unwrap().list(&[], true).await.unwrap_err()
         });
         assert!(matches!(error, Error::NotAnEngine { .. }), "{body:?}: {error:?}");
@@ -236,16 +204,14 @@ fn garbage_behind_a_good_beginning_is_told_as_such() {
 #[test]
 fn every_request_behind_the_first_names_the_agreed_version() {
     for (theirs, agreed) in [("1.41", "1.41"), ("1.9", "1.9"), ("1.999", "1.53"), ("2.0", "1.53")] {
-        let (_dir, path) = engine(move |stream| {
-            serve(stream, |path| {
-                let body = if path == "/_ping" { "OK" } else { VERSION };
-                let good = path == "/_ping" || path == format!("/v{agreed}/version");
-                let status = if good { "200 OK" } else { "400 Bad Request" };
-                Some(answer(status, body).replace("1.41\r\nC", &format!("{theirs}\r\nC")))
-            });
+        let played = engine(move |path| {
+            let body = if path == "/_ping" { "OK" } else { VERSION };
+            let good = path == "/_ping" || path == format!("/v{agreed}/version");
+            let status = if good { "200 OK" } else { "400 Bad Request" };
+            Some(answer(status, body).replace("1.41\r\nC", &format!("{theirs}\r\nC")))
         });
         let version = block_on(async {
-            let endpoint = Endpoint::unix(&path);
+            let endpoint = Endpoint::unix(played.socket());
             Engine::connect(&endpoint).await.unwrap().version().await.unwrap()
         });
         assert_eq!((version.negotiated_api.as_str(), version.api.as_str()), (agreed, "1.41"));
@@ -265,24 +231,23 @@ fn a_refusal_is_told_in_the_engine_s_words_and_within_bounds() {
 
 #[test]
 fn a_container_that_vanishes_between_list_and_inspection_is_left_out() {
-    let (_dir, path) = engine(|stream| {
-        serve(stream, |path| {
-            Some(match path {
-                "/_ping" => answer("200 OK", "OK"),
-                "/v1.41/containers/json?all=false&size=false" => answer(
-                    "200 OK",
-                    r#"[{"Id":"aa","Names":["/a"]},{"Id":"bb","Names":["/b"]},{"Id":"cc","Names":["/c"]}]"#,
-                ),
-                "/v1.41/containers/bb/json" => {
-                    answer("404 Not Found", r#"{"message":"No such container: bb"}"#)
-                }
-                path => {
-                    let id = path.split('/').nth_back(1).unwrap();
-                    answer("200 OK", &format!(r#"{{"Id":"{id}","Name":"/{id}"}}"#))
-                }
-            })
-        });
+    let played = engine(|path| {
+        Some(match path {
+            "/_ping" => answer("200 OK", "OK"),
+            "/v1.41/containers/json?all=false&size=false" => answer(
+                "200 OK",
+                r#"[{"Id":"aa","Names":["/a"]},{"Id":"bb","Names":["/b"]},{"Id":"cc","Names":["/c"]}]"#,
+            ),
+            "/v1.41/containers/bb/json" => {
+                answer("404 Not Found", r#"{"message":"No such container: bb"}"#)
+            }
+            path => {
+                let id = path.split('/').nth_back(1).unwrap();
+                answer("200 OK", &format!(r#"{{"Id":"{id}","Name":"/{id}"}}"#))
+            }
+        })
     });
+    let path = played.socket();
     let dial = Arc::new(PathDial(path.clone()));
     let (containers, gone) = block_on(async {
         let engine = Engine::connect_through(&Endpoint::unix(&path), dial, PATIENT).await.unwrap();
@@ -296,13 +261,11 @@ fn a_container_that_vanishes_between_list_and_inspection_is_left_out() {
 /// Words that would be another path of the API are no container's name.
 #[test]
 fn an_id_cannot_leave_its_place_in_the_path() {
-    let (_dir, path) = engine(|stream| {
-        serve(stream, |path| {
-            // Any other answer would be another error.
-            Some(if path == "/_ping" { answer("200 OK", "OK") } else { answer("500 Asked", path) })
-        });
+    let played = engine(|path| {
+        // Any other answer would be another error.
+        Some(if path == "/_ping" { answer("200 OK", "OK") } else { answer("500 Asked", path) })
     });
-    let engine = connect_within(&path, PATIENT).unwrap();
+    let engine = connect_within(&played.socket(), PATIENT).unwrap();
     for id in ["", "..", "../images", "a/../b", "a?x", "a#x", "%2e%2e"] {
         let result = block_on(engine.inspect(id));
         assert!(matches!(result, Err(Error::NoSuchContainer { .. })), "{id:?}: {result:?}");
@@ -320,15 +283,14 @@ fn connections_are_kept_and_made_anew() {
             UnixStream::connect(&self.0)
         }
     }
-    let (dir, path) = engine(|stream| {
-        let hang_up = stream.try_clone().unwrap();
-        serve(stream, move |path| {
-            if path.ends_with("/info") {
-                hang_up.shutdown(std::net::Shutdown::Both).unwrap();
-            }
-            Some(answer("200 OK", VERSION))
-        });
-    });
+    let played = PlayedEngine::playing(|path, stream| {
+        if path.ends_with("/info") {
+            stream.shutdown(Shutdown::Both).unwrap();
+        }
+        Some(answer("200 OK", VERSION))
+    })
+    .unwrap();
+    let path = played.socket();
     let dial = Arc::new(Counting(path.clone(), AtomicUsize::new(0)));
     let dialed = || dial.1.load(Ordering::SeqCst);
     block_on(async {
@@ -343,7 +305,6 @@ fn connections_are_kept_and_made_anew() {
         assert_eq!(engine.version().await.unwrap().negotiated_api, "1.41");
         assert_eq!(dialed(), 2);
     });
-    drop(dir);
 }
 
 /// A session asks from a task that may move between threads: this fails to compile otherwise.
@@ -352,10 +313,8 @@ fn questions_can_be_asked_from_any_thread() {
     fn movable<T: Send>(future: T) -> T {
         future
     }
-    let (_dir, path) = engine(|stream| {
-        serve(stream, |path| Some(answer("200 OK", if path == "/_ping" { "OK" } else { "[]" })));
-    });
-    let endpoint = Endpoint::unix(&path);
+    let played = engine(|path| Some(answer("200 OK", if path == "/_ping" { "OK" } else { "[]" })));
+    let endpoint = Endpoint::unix(played.socket());
     let containers = block_on(async {
         let engine = movable(Engine::connect(&endpoint)).await.unwrap();
         movable(engine.containers(&[], true)).await.unwrap()

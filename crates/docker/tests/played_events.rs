@@ -7,8 +7,8 @@ mod following;
 
 use std::{
     io::{Read as _, Write as _},
-    os::unix::net::{UnixListener, UnixStream},
-    path::PathBuf,
+    net::Shutdown,
+    os::unix::net::UnixStream,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -18,6 +18,7 @@ use std::{
 };
 
 use following::{Following, PATIENT};
+use lab::PlayedEngine;
 use model::ContainerState;
 use whaletap_docker::{Endpoint, Engine, Error, Happening, Happenings, News, What};
 
@@ -43,24 +44,15 @@ struct Played {
 
 struct Stage {
     played: Arc<Played>,
-    socket: String,
-    _directory: tempfile::TempDir,
+    engine: PlayedEngine,
 }
 
 impl Stage {
     fn new(list: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let path: PathBuf = directory.path().join("docker.sock");
-        let listener = UnixListener::bind(&path).unwrap();
         let played = Arc::new(Played { list: Mutex::new(list.to_owned()), ..Played::default() });
         let stage = Arc::clone(&played);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let played = Arc::clone(&stage);
-                std::thread::spawn(move || played.serve(stream));
-            }
-        });
-        Self { played, socket: path.to_str().unwrap().to_owned(), _directory: directory }
+        let engine = PlayedEngine::playing(move |path, stream| stage.reply(path, stream)).unwrap();
+        Self { played, engine }
     }
 
     /// For the next stream of events; `None` cuts it.
@@ -80,13 +72,16 @@ impl Stage {
     }
 
     fn follow(&self, filters: &[&str]) -> Following {
-        Following::start(&self.socket, PATIENT, filters)
+        self.follow_within(PATIENT, filters)
+    }
+
+    fn follow_within(&self, deadline: Duration, filters: &[&str]) -> Following {
+        Following::start(self.engine.socket().to_str().unwrap(), deadline, filters)
     }
 }
 
 fn answer(status: &str, body: &str) -> String {
-    let length = body.len();
-    format!("HTTP/1.1 {status}\r\nApi-Version: 1.41\r\nContent-Length: {length}\r\n\r\n{body}")
+    PlayedEngine::answer(status, body)
 }
 
 fn chunk(text: &str) -> String {
@@ -94,29 +89,6 @@ fn chunk(text: &str) -> String {
 }
 
 impl Played {
-    fn serve(&self, mut stream: UnixStream) {
-        let mut request = Vec::new();
-        let mut buffer = [0; 4096];
-        while let Ok(n @ 1..) = stream.read(&mut buffer) {
-            request.extend_from_slice(&buffer[..n]);
-            if !request.ends_with(b"\r\n\r\n") {
-                continue;
-            }
-            let text = String::from_utf8_lossy(&request).into_owned();
-            request.clear();
-            let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
-            self.asked.lock().unwrap().push(path.clone());
-            if path.contains("/events") {
-                return self.tell_events(&mut stream);
-            }
-            if let Some(answer) = self.reply(&path)
-                && stream.write_all(answer.as_bytes()).is_err()
-            {
-                return;
-            }
-        }
-    }
-
     fn tell_events(&self, stream: &mut UnixStream) {
         self.streams.fetch_add(1, Ordering::SeqCst);
         if self.refuses.load(Ordering::SeqCst) {
@@ -137,7 +109,14 @@ impl Played {
         }
     }
 
-    fn reply(&self, path: &str) -> Option<String> {
+    fn reply(&self, path: &str, stream: &mut UnixStream) -> Option<String> {
+        self.asked.lock().unwrap().push(path.to_owned());
+        if path.contains("/events") {
+            self.tell_events(stream);
+            // Nothing comes behind events.
+            let _ = stream.shutdown(Shutdown::Both);
+            return None;
+        }
         if path == "/_ping" {
             return Some(answer("200 OK", "OK"));
         }
@@ -203,7 +182,7 @@ fn read_stream(pieces: Vec<String>) -> (Vec<Happening>, Error) {
         drop(events);
     });
     let result = block_on(async {
-        let engine = Engine::connect(&Endpoint::unix(&stage.socket)).await.unwrap();
+        let engine = Engine::connect(&Endpoint::unix(stage.engine.socket())).await.unwrap();
         let mut happenings: Happenings = engine.happenings(None).await.unwrap();
         let mut all = Vec::new();
         loop {
@@ -251,7 +230,7 @@ fn a_refused_stream_is_told_in_the_engine_s_words() {
     let stage = Stage::new("");
     stage.played.refuses.store(true, Ordering::SeqCst);
     let error = block_on(async {
-        let engine = Engine::connect(&Endpoint::unix(&stage.socket)).await.unwrap();
+        let engine = Engine::connect(&Endpoint::unix(stage.engine.socket())).await.unwrap();
         engine.happenings(Some(1)).await.unwrap_err()
     });
     let Error::Api { status: 400, message, .. } = &error else { panic!("{error:?}") };
@@ -326,7 +305,7 @@ fn a_container_without_endpoints_is_asked_about_with_each_list() {
 #[test]
 fn an_engine_that_hangs_is_lost() {
     let stage = Stage::new(&row("aa", "a", "running", "e1"));
-    let mut following = Following::start(&stage.socket, Duration::from_millis(500), &[]);
+    let mut following = stage.follow_within(Duration::from_millis(500), &[]);
     following.listed(PATIENT);
     stage.played.hanging.lock().unwrap().push("list".to_owned());
     let error = following.lost();
@@ -384,6 +363,29 @@ fn an_outage_is_told_once_and_what_was_missed_is_told_then() {
     assert_eq!((count("lost"), count("connected"), count("Created")), (1, 2, 1));
     let wanted = format!("since={}.000000000", START / 1_000_000_000 + 4);
     assert!(stage.asked("/events").last().unwrap().ends_with(&wanted));
+}
+
+/// A proxy may let lists through and no events.
+#[test]
+fn without_events_lists_are_gone_by() {
+    let stage = Stage::new(&row("aa", "a", "running", "e1"));
+    stage.played.refuses.store(true, Ordering::SeqCst);
+    let mut following = stage.follow(&[]);
+    let error = following.lost();
+    assert!(error.contains("not so"), "{error}");
+    assert_eq!(following.listed(PATIENT)[0].pid, Some(7));
+    for list in [row("bb", "b", "running", "e2"), row("cc", "c", "running", "e3")] {
+        stage.set_list(&list);
+        let came = following.listed_with(&list[7..9], true, MADE_UP);
+        assert_eq!((came.len(), came[0].pid), (1, Some(7)));
+    }
+    let events = stage.events();
+    stage.played.refuses.store(false, Ordering::SeqCst);
+    following.until(PATIENT, |news| matches!(news, News::Connected { .. }).then_some(()));
+    events.send(event("cc", "die", START + 1)).unwrap();
+    following.happened("cc", |what| *what == What::Died { exit_code: Some(3) });
+    let count = |part: &str| following.told().iter().filter(|news| news.starts_with(part)).count();
+    assert_eq!((count("lost"), count("connected")), (1, 1), "{:#?}", following.told());
 }
 
 /// A run that began after what an old event tells is not ended by it.

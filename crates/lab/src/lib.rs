@@ -14,6 +14,8 @@
 //! | [`Reference`] | tcpdump or dumpcap at work on an interface |
 //! | [`Records`], [`judge`] | a capture file as other people's tools see it |
 //! | [`Engine`], [`Container`] | a real Docker engine, shared by all tests or private to one |
+//! | [`Swarm`], [`Service`] | several engines that look like several machines, and are one cluster |
+//! | [`PlayedEngine`], [`Relay`] | what no real engine does on demand: lies, silence, lost events |
 //!
 //! Nothing that the lab makes has a default route: no packet of a test leaves the machine.
 //! Everything is named after the process that made it (`wt-<pid>-<n>`), so that a later run can
@@ -38,7 +40,10 @@ mod station;
 mod tag;
 pub mod traffic;
 
-pub use engine::{Container, ContainerSpec, DockerNetwork, Engine, PrivateEngine};
+pub use engine::{
+    Container, ContainerSpec, DockerNetwork, Engine, PlayedContainer, PlayedEngine, PrivateEngine,
+    Relay, Service, Swarm,
+};
 pub use error::Error;
 pub use frames::Frames;
 pub use namespace::Namespace;

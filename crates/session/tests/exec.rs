@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod played;
-
 use std::{
     fs,
     os::unix::process::ExitStatusExt as _,
@@ -11,8 +9,7 @@ use std::{
     time::Duration,
 };
 
-use lab::{ContainerSpec, Engine, Finished, Net, Program};
-use played::{Played, PlayedEngine};
+use lab::{ContainerSpec, Engine, Finished, Net, PlayedContainer, PlayedEngine, Program};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -264,7 +261,8 @@ fn missing_rights_are_named() {
 fn a_pid_that_is_a_strangers_here_is_not_entered() {
     let (_net, a, _b) = Net::pair().unwrap();
     let stranger = Program::new("sleep").arg("60").inside(&a).start().unwrap();
-    let engine = PlayedEngine::with(vec![Played::running("web", 7, stranger.pid())], |_| {});
+    let containers = vec![PlayedContainer::running("web", 7, stranger.pid())];
+    let engine = PlayedEngine::with(containers, |_| {}).unwrap();
     let refused = Program::new(env!("CARGO_BIN_EXE_whaletap-session-command"))
         .arg("exec")
         .arg(engine.socket())

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
-mod played;
-
 use std::{
     fs,
     path::Path,
@@ -16,8 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::{ContainerSpec, Engine, Net, Program};
-use played::{Played, PlayedEngine};
+use lab::{ContainerSpec, Engine, Net, PlayedContainer, PlayedEngine, Program};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -110,7 +107,8 @@ fn containers_are_listed_with_their_namespaces_and_interfaces() {
 
 #[test]
 fn a_misspelt_name_is_told_with_the_nearest() {
-    let engine = PlayedEngine::with(vec![Played::running("frontend", 1, 1)], |_| {});
+    let containers = vec![PlayedContainer::running("frontend", 1, 1)];
+    let engine = PlayedEngine::with(containers, |_| {}).unwrap();
     let finished = ls(&engine.socket(), &["frontent"]).finish().unwrap();
     assert!(!finished.status.success());
     assert!(finished.stderr.contains("NoSuchTarget"), "{finished:?}");
@@ -119,7 +117,7 @@ fn a_misspelt_name_is_told_with_the_nearest() {
 
 #[test]
 fn an_engine_without_containers_is_an_empty_list() {
-    let engine = PlayedEngine::with(Vec::new(), |_| {});
+    let engine = PlayedEngine::with(Vec::new(), |_| {}).unwrap();
     assert_eq!(rows(ls(&engine.socket(), &[])), []);
     assert_eq!(rows(ls(&engine.socket(), &["-a", "-i", "!web"])), []);
 }
@@ -172,7 +170,8 @@ fn without_rights_there_is_a_list_and_a_reason() {
 fn what_runs_elsewhere_is_not_looked_at() {
     let (_net, a, _b) = Net::pair().unwrap();
     let stranger = Program::new("sleep").arg("60").inside(&a).start().unwrap();
-    let engine = PlayedEngine::with(vec![Played::running("web", 7, stranger.pid())], |_| {});
+    let containers = vec![PlayedContainer::running("web", 7, stranger.pid())];
+    let engine = PlayedEngine::with(containers, |_| {}).unwrap();
     let [plain] = rows(ls(&engine.socket(), &[])).try_into().unwrap();
     assert_eq!((plain.netns, plain.problem.as_str()), (None, ""));
     let [asked] = rows(ls(&engine.socket(), &["-i"])).try_into().unwrap();
@@ -187,7 +186,7 @@ fn three_hundred_containers_are_asked_about_side_by_side_but_not_all_at_once() {
     let (now, most, total) = <(AtomicUsize, AtomicUsize, AtomicUsize)>::default();
     let counts = Arc::new((now, most, total));
     let counted = Arc::clone(&counts);
-    let containers = (0..COUNT).map(|n| Played::running(&format!("c{n}"), n, 1)).collect();
+    let containers = (0..COUNT).map(|n| PlayedContainer::running(&format!("c{n}"), n, 1)).collect();
     let engine = PlayedEngine::with(containers, move |path| {
         if path.ends_with("/json") && !path.contains("/containers/json") {
             let (now, most, total) = &*counted;
@@ -197,7 +196,8 @@ fn three_hundred_containers_are_asked_about_side_by_side_but_not_all_at_once() {
             thread::sleep(EACH);
             now.fetch_sub(1, Ordering::SeqCst);
         }
-    });
+    })
+    .unwrap();
     let begun = Instant::now();
     let rows = rows(ls(&engine.socket(), &[]));
     let took = begun.elapsed();
@@ -212,7 +212,7 @@ fn three_hundred_containers_are_asked_about_side_by_side_but_not_all_at_once() {
 
 #[test]
 fn an_engine_that_hangs_is_told_in_time() {
-    let engine = PlayedEngine::answering(|_| None);
+    let engine = PlayedEngine::answering(|_| None).unwrap();
     let begun = Instant::now();
     let finished = ls(&engine.socket(), &[]).finish().unwrap();
     assert!(!finished.status.success());
@@ -231,7 +231,8 @@ fn rights_are_given_up_before_the_engine_is_asked() {
             let pid = told.lock().unwrap().recv_timeout(LIMIT).unwrap();
             report.lock().unwrap().send(rights_of_threads(pid)).unwrap();
         }
-    });
+    })
+    .unwrap();
     let running = ls(&engine.socket(), &[]).start().unwrap();
     tell.send(running.pid()).unwrap();
     let rights = reported.recv_timeout(LIMIT).unwrap();

@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::{ContainerSpec, Engine, Net, PrivateEngine, Program, judge};
+use lab::{
+    ContainerSpec, Engine, Net, PlayedContainer, PlayedEngine, PrivateEngine, Program, judge,
+};
 
 use crate::{
-    played::{Played, PlayedEngine},
     processes::child_called,
     tap::{Tap, assert_ended, idle, send, signal, whaletap, whaletap_at},
 };
@@ -61,7 +62,7 @@ fn a_capture_goes_on_when_its_engine_is_killed() {
 
 #[test]
 fn an_engine_that_hangs_is_not_waited_for() {
-    let hung = PlayedEngine::answering(|_| None);
+    let hung = PlayedEngine::answering(|_| None).unwrap();
     let host = format!("unix://{}", hung.socket().display());
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("x.pcapng");
@@ -114,7 +115,7 @@ fn an_engine_that_is_not_there_is_told() {
         assert_ended(&finished, 6, &["connection refused", &host]);
     }
     // What is no engine.
-    let odd = PlayedEngine::answering(|_| Some("<html>".to_owned()));
+    let odd = PlayedEngine::answering(|_| Some("<html>".to_owned())).unwrap();
     let host = format!("unix://{}", odd.socket().display());
     assert_ended(&whaletap_at(&host, &["ls"]).finish().unwrap(), 6, &["not a Docker engine's"]);
 }
@@ -151,17 +152,17 @@ fn a_stranger_is_never_captured() {
     let (_net, a, _b) = Net::pair().unwrap();
     let stranger = Program::new("sleep").arg("60").inside(&a).start().unwrap();
     let real = Engine::shared().unwrap().run(idle("other")).unwrap();
-    let mut wrong = Played::running("web", 7, stranger.pid());
+    let mut wrong = PlayedContainer::running("web", 7, stranger.pid());
     // A container's process, but another container's.
-    let mut others = Played::running("db", 8, real.pid().unwrap());
+    let mut others = PlayedContainer::running("db", 8, real.pid().unwrap());
     (wrong.state, others.state) = ("running", "running");
     // A process that has ended since.
     let gone = Program::new("true").start().unwrap();
     let gone_pid = gone.pid();
     gone.wait().unwrap();
-    let gone = Played::running("gone", 9, gone_pid);
-    let host_init = Played::running("init", 10, 1);
-    let engine = PlayedEngine::with(vec![wrong, others, gone, host_init], |_| {});
+    let gone = PlayedContainer::running("gone", 9, gone_pid);
+    let host_init = PlayedContainer::running("init", 10, 1);
+    let engine = PlayedEngine::with(vec![wrong, others, gone, host_init], |_| {}).unwrap();
     let host = format!("unix://{}", engine.socket().display());
     let directory = tempfile::tempdir().unwrap();
     for (name, code) in [("web", 1), ("db", 1), ("init", 1), ("gone", 3)] {

@@ -102,9 +102,15 @@ impl Tap {
     /// The same with the engine at this address.
     #[track_caller]
     pub(crate) fn start_at(host: &str, words: &[&str]) -> Self {
+        Self::start_for(3 * LIMIT, host, words)
+    }
+
+    /// The same for one that may live so long.
+    #[track_caller]
+    pub(crate) fn start_for(life: Duration, host: &str, words: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let program = capture(host, &directory.path().join(FILE), words);
-        let mut running = program.limit(3 * LIMIT).start().unwrap();
+        let mut running = program.limit(life).start().unwrap();
         running.wait_for_line("capturing ", LIMIT).unwrap();
         Self { running, directory }
     }

@@ -34,8 +34,8 @@ fn run() -> Result<Option<traffic::Report>, whaletap_lab::Error> {
     let Some(mode) = arguments.next() else {
         return Err(whaletap_lab::Error::Usage {
             argument: "MODE".to_owned(),
-            reason: "is needed: send, inject, clock, udp, udp-echo, udp-ping, tcp-sink, tcp-send, \
-                     tun, silent",
+            reason: "is needed: send, inject, clock, udp, udp-echo, udp-serve, udp-ask, udp-ping, \
+                     tcp-sink, tcp-send, tun, silent",
         });
     };
     traffic::run(&mode, Options::parse(arguments)?)

@@ -4,21 +4,31 @@
 //! are run through `whaletap-lab engine -- COMMAND…`, which starts one, says so in `DOCKER_HOST`,
 //! and takes it down afterwards ([`Borrowed`]).
 //!
+//! Where a real one does not do what is to be shown there are one that is played
+//! ([`PlayedEngine`]), and a socket in front of a real one through which not everything goes
+//! ([`Relay`]).
+//!
 //! No registry is needed: the image is made here, out of Debian's busybox and the traffic program.
 
 mod borrowed;
 mod container;
 mod image;
 mod network;
+mod played;
 mod private;
+mod relay;
 mod shared;
+mod swarm;
 
 pub use borrowed::Borrowed;
 pub use container::{Container, ContainerSpec};
 pub use image::IMAGE;
 pub use network::DockerNetwork;
+pub use played::{PlayedContainer, PlayedEngine};
 pub use private::PrivateEngine;
+pub use relay::{Events, Relay};
 pub use shared::Engine;
+pub use swarm::{Service, Swarm};
 
 /// The label of everything that tests make: its value is the id of the test's process.
 pub const LABEL: &str = "whaletap.test";

@@ -7,6 +7,8 @@
 //! whaletap-traffic clock    --dev DEV [--interval-us 500] BOUNDS            a numbered, timed frame at each tick
 //! whaletap-traffic udp      --to ADDR [--size 22] [--segments 1] BOUNDS     numbered datagrams; segments > 1: UDP_SEGMENT
 //! whaletap-traffic udp-echo --listen ADDR [--seconds S]                     answers each datagram
+//! whaletap-traffic udp-serve --listen ADDR --log DIR [--seconds S]          notes each numbered datagram, then answers it
+//! whaletap-traffic udp-ask  --to NAME:PORT [--size 64] BOUNDS               numbered datagrams to all of a name's addresses in turn
 //! whaletap-traffic udp-ping --to ADDR [--size 64] BOUNDS                    asks and waits for each answer
 //! whaletap-traffic tcp-sink --listen ADDR [--seconds S]                     reads connections to their end
 //! whaletap-traffic tcp-send --to ADDR [--size 65536] BOUNDS                 a stream; --rate is bytes a second
@@ -16,12 +18,17 @@
 //! BOUNDS: [--count N] [--seconds S] [--rate R] [--run ID]
 //! ```
 //!
+//! What `udp-serve` notes goes into a file of `DIR` that is called like its host: a line `RUN NUMBER`
+//! for each datagram, written before the answer. `udp-ask` looks its name up again and again, and
+//! waits for no answer: `count` is what was sent, `failed` what could not be.
+//!
 //! Everything is bounded: [`MAX_SECONDS`] and [`MAX_COUNT`] hold whatever is asked for, and
 //! [`DEFAULT_SECONDS`] where no time is given. Those that listen say `listening on ADDR` on
 //! stderr. The tun mode says `up DEV`, waits for a line (or the end) of stdin before its first packet,
 //! and keeps the device until the next. And each sender ends with one line of JSON on stdout:
 //! `{"count":N,"bytes":N,"seconds":S,"failed":N}`.
 
+mod ask;
 mod binary;
 mod options;
 mod pace;
@@ -54,6 +61,8 @@ pub fn run(mode: &str, mut options: Options) -> Result<Option<Report>, Error> {
         "clock" => raw::clock(options).map(Some),
         "udp" => udp::send(options).map(Some),
         "udp-echo" => udp::echo(options).map(Some),
+        "udp-serve" => udp::serve(options).map(Some),
+        "udp-ask" => ask::ask(options).map(Some),
         "udp-ping" => udp::ping(options).map(Some),
         "tcp-sink" => tcp::sink(options).map(Some),
         "tcp-send" => tcp::send(options).map(Some),

@@ -1,7 +1,9 @@
 use std::{
-    io::{self, IoSlice},
+    fs::{self, OpenOptions},
+    io::{self, IoSlice, Write as _},
     net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -24,6 +26,8 @@ const BATCH: usize = 16;
 const LONGEST: usize = 65_507;
 /// Bytes that the kernel may hold for the sender.
 const SEND_BUFFER: usize = 16 << 20;
+/// The name of the host, or of the container, in which this runs.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 /// How long an answer may take, and how often a listener looks at the time.
 const ANSWER: Duration = Duration::from_millis(200);
 
@@ -90,7 +94,29 @@ pub(super) fn send(mut options: Options) -> Result<Report, Error> {
     Ok(pace.report())
 }
 
-pub(super) fn echo(mut options: Options) -> Result<Report, Error> {
+pub(super) fn echo(options: Options) -> Result<Report, Error> {
+    answer(options, |_| Ok(()))
+}
+
+/// Like [`echo`], for numbered datagrams: each is noted before it is answered.
+pub(super) fn serve(mut options: Options) -> Result<Report, Error> {
+    let directory: PathBuf = options.need("log")?;
+    let host = fs::read_to_string(HOST_NAME).map_err(Error::file(HOST_NAME))?;
+    let path = directory.join(host.trim());
+    let opened = OpenOptions::new().create(true).append(true).open(&path);
+    let mut log = opened.map_err(Error::file(&path))?;
+    answer(options, |datagram| {
+        let Some(Tag { run, number }) = Tag::find(datagram) else { return Ok(()) };
+        // In one call: who is killed leaves whole lines.
+        log.write_all(format!("{run} {number}\n").as_bytes()).map_err(Error::file(&path))
+    })
+}
+
+/// Answers each datagram with itself, after `note` had it.
+fn answer(
+    mut options: Options,
+    mut note: impl FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<Report, Error> {
     let listen: SocketAddr = options.need("listen")?;
     let mut pace = options.pace()?;
     options.end()?;
@@ -102,10 +128,13 @@ pub(super) fn echo(mut options: Options) -> Result<Report, Error> {
     let mut buffer = vec![0; LONGEST];
     while Instant::now() < pace.ends() && pace.due(1).is_some() {
         match socket.recv_from(&mut buffer) {
-            Ok((length, from)) => match socket.send_to(&buffer[..length], from) {
-                Ok(_) => pace.sent(1, length as u64),
-                Err(_) => pace.failed(1),
-            },
+            Ok((length, from)) => {
+                note(&buffer[..length])?;
+                match socket.send_to(&buffer[..length], from) {
+                    Ok(_) => pace.sent(1, length as u64),
+                    Err(_) => pace.failed(1),
+                }
+            }
             Err(error) if is_transient(&error) => {}
             Err(error) => return Err(Error::call("recvfrom", listen.to_string())(error)),
         }
