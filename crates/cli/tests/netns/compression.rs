@@ -10,7 +10,7 @@ use lab::{Frames, Namespace, Net, Program, Records, Station, judge};
 use crate::{
     NONE,
     blocks::{Blocks, PACKET, SECTION},
-    inject, names, scratch, send,
+    frames_for_tshark, inject, kill_in_a_flood, names, scratch, send,
     whaletap::{LIMIT, Whaletap, eventually, selector, whaletap},
 };
 
@@ -116,12 +116,7 @@ fn a_compressed_file_cut_by_sigkill_is_readable_to_its_last_whole_frame() {
     let (_net, a, b) = Net::pair().unwrap();
     let (_directory, at) = scratch();
     let file = at("x.pcapng.zst");
-    let mut ours = Whaletap::capture(&[&b], &file, NONE);
-    let flood = a.traffic("send --dev eth0 --size 300 --seconds 20 --rate 20000").unwrap();
-    eventually("some chunks are written", LIMIT, || fs::metadata(&file).unwrap().len() > 400_000);
-    assert!(ours.running.is_alive());
-    ours.running.kill();
-    flood.kill();
+    kill_in_a_flood([&a, &b], &file, 400_000);
 
     // As it was left: nothing but whole frames, unless it was killed in the middle of a write.
     let bytes = fs::read(&file).unwrap();
@@ -136,10 +131,8 @@ fn a_compressed_file_cut_by_sigkill_is_readable_to_its_last_whole_frame() {
         assert!(blocks.count(PACKET) > 2000 && blocks.count(PACKET) <= before, "cut {cut}");
         before = blocks.count(PACKET);
         // tshark likewise. It may get at a part of the last frame that zstd's program does not give.
-        let read = Program::new("tshark").args(["-n", "-T", "fields", "-e", "frame.len", "-r"]);
-        let read = read.arg(&file).finish().unwrap();
-        let seen = read.stdout_text().lines().count() as u64;
-        assert!(seen >= before, "cut {cut}: {seen} of {before}: {}", read.stderr);
+        let (seen, complaint) = frames_for_tshark(&file);
+        assert!(seen >= before, "cut {cut}: {seen} of {before}: {complaint}");
     }
 }
 

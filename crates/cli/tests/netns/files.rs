@@ -10,7 +10,7 @@ use lab::{
 use crate::{
     NONE,
     blocks::{Blocks, INTERFACE, NAMES, PACKET, SECTION},
-    inject, names, scratch, send,
+    frames_for_tshark, inject, kill_in_a_flood, names, scratch, send,
     whaletap::{LIMIT, Whaletap, eventually, interface, selector, whaletap},
 };
 
@@ -145,12 +145,7 @@ fn a_file_cut_short_by_sigkill_is_readable_to_its_last_whole_block() {
     let (_net, a, b) = Net::pair().unwrap();
     let (_directory, at) = scratch();
     let file = at("x.pcapng");
-    let mut ours = Whaletap::capture(&[&b], &file, NONE);
-    let flood = a.traffic("send --dev eth0 --size 300 --seconds 20 --rate 20000").unwrap();
-    eventually("some chunks are written", LIMIT, || fs::metadata(&file).unwrap().len() > 3_000_000);
-    assert!(ours.running.is_alive());
-    ours.running.kill();
-    flood.kill();
+    kill_in_a_flood([&a, &b], &file, 3_000_000);
 
     // Wherever it is cut: what is whole can be read.
     let bytes = fs::read(&file).unwrap();
@@ -159,14 +154,8 @@ fn a_file_cut_short_by_sigkill_is_readable_to_its_last_whole_block() {
         fs::write(&file, &bytes[..bytes.len() - cut]).unwrap();
         let blocks = Blocks::read(&file);
         assert!(blocks.count(PACKET) > 5000);
-        let read = Program::new("tshark").args(["-n", "-T", "fields", "-e", "frame.len", "-r"]);
-        let read = read.arg(&file).finish().unwrap();
-        assert_eq!(
-            read.stdout_text().lines().count() as u64,
-            blocks.count(PACKET),
-            "{}",
-            read.stderr
-        );
+        let (seen, complaint) = frames_for_tshark(&file);
+        assert_eq!(seen, blocks.count(PACKET), "{complaint}");
         if blocks.rest == 0 {
             judge::all(&file, true).unwrap();
         }

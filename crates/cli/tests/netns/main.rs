@@ -16,35 +16,36 @@ mod stalls;
 mod status;
 mod whaletap;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
-use lab::{
-    Namespace,
-    traffic::{RawSender, Report},
-};
+use lab::{Namespace, Program, traffic::Report};
+
+use crate::whaletap::{LIMIT, Whaletap, eventually, inject, scratch};
 
 /// No further words.
 const NONE: [&str; 0] = [];
-
-/// A directory that goes away, and paths in it.
-fn scratch() -> (tempfile::TempDir, impl Fn(&str) -> PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().to_owned();
-    (directory, move |name: &str| path.join(name))
-}
-
-/// Sends frames out of a device, one after the other.
-fn inject(namespace: &Namespace, device: &str, frames: &[Vec<u8>]) {
-    namespace.enter(|| RawSender::open(device)?.send_all(frames)).unwrap().unwrap();
-}
 
 /// Runs the traffic program to its end, and says how much it sent.
 fn send(namespace: &Namespace, arguments: &str) -> u64 {
     let sent = namespace.traffic(arguments).unwrap().wait().unwrap();
     Report::of(sent.success().unwrap()).unwrap().count
+}
+
+/// Floods a capture until its file is longer than this, and kills it with SIGKILL.
+fn kill_in_a_flood([a, b]: [&Namespace; 2], file: &Path, bytes: u64) {
+    let mut ours = Whaletap::capture(&[b], file, NONE);
+    let flood = a.traffic("send --dev eth0 --size 300 --seconds 20 --rate 20000").unwrap();
+    eventually("some of it is written", LIMIT, || fs::metadata(file).unwrap().len() > bytes);
+    assert!(ours.running.is_alive());
+    ours.running.kill();
+    flood.kill();
+}
+
+/// How many frames tshark reads in a file, and what it says of its end.
+fn frames_for_tshark(file: &Path) -> (u64, String) {
+    let read = Program::new("tshark").args(["-n", "-T", "fields", "-e", "frame.len", "-r"]);
+    let read = read.arg(file).finish().unwrap();
+    (read.stdout_text().lines().count() as u64, read.stderr)
 }
 
 /// The names of a directory's files, sorted.

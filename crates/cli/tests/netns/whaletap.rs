@@ -3,11 +3,11 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use lab::{Finished, Namespace, Program, Running};
+use lab::{Finished, Namespace, Program, Running, traffic::RawSender};
 
 /// How long anything may take that should take a moment.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -34,6 +34,18 @@ pub(crate) fn selector(namespace: &Namespace) -> String {
 /// The name of a namespace's interface in a file.
 pub(crate) fn interface(namespace: &Namespace, device: &str) -> String {
     format!("{}/{device}", namespace.name())
+}
+
+/// A directory that goes away, and paths in it.
+pub(crate) fn scratch() -> (tempfile::TempDir, impl Fn(&str) -> PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    (directory, move |name: &str| path.join(name))
+}
+
+/// Sends frames out of a device, one after the other.
+pub(crate) fn inject(namespace: &Namespace, device: &str, frames: &[Vec<u8>]) {
+    namespace.enter(|| RawSender::open(device)?.send_all(frames)).unwrap().unwrap();
 }
 
 /// Waits until something is so that nobody tells of.

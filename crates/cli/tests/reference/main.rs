@@ -11,9 +11,9 @@ mod agreement;
 mod filters;
 mod media;
 
-use std::path::PathBuf;
+use lab::Records;
 
-use lab::{Namespace, Records, traffic::RawSender};
+use crate::whaletap::{inject, scratch};
 
 /// No further words for a tool.
 const NONE: [&str; 0] = [];
@@ -22,18 +22,6 @@ const NONE: [&str; 0] = [];
 const FAR: u64 = 50_000_000;
 /// The same, in the middle of all distances.
 const USUAL: u64 = 20_000;
-
-/// A directory that goes away, and paths in it.
-fn scratch() -> (tempfile::TempDir, impl Fn(&str) -> PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().to_owned();
-    (directory, move |name: &str| path.join(name))
-}
-
-/// Sends frames out of a device, one after the other.
-fn inject(namespace: &Namespace, device: &str, frames: &[Vec<u8>]) {
-    namespace.enter(|| RawSender::open(device)?.send_all(frames)).unwrap().unwrap();
-}
 
 /// The same frames with stamps that are close together.
 fn assert_close(found: &Records, expected: &Records) {
