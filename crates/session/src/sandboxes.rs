@@ -32,8 +32,14 @@ const MAX_HELD: usize = 256;
 const MAX_HIDDEN: usize = 8;
 /// The most directories that are watched, or waited for.
 const MAX_DIRECTORIES: usize = 8;
-/// Length of a container's file's name: the beginning of the sandbox's id.
+/// Where podman keeps them, beside those of `ip netns`.
+const PODMANS: &str = "/run/netns";
+/// Length of the name of docker's file for a container: the beginning of the sandbox's id.
 const NAME_LENGTH: usize = 12;
+/// What the names of podman's files begin with, by its two ways to make networks, and the length of
+/// the UUID behind.
+const PODMANS_NAMES: [&str; 2] = ["netns-", "cni-"];
+const UUID_LENGTH: usize = 36;
 
 /// The directories that are watched, and what was found in them.
 #[derive(Debug, Default)]
@@ -316,7 +322,12 @@ impl Sandboxes {
 /// Whether a file may be a container's: others are an overlay network's (`1-…`, `lb_…`), the
 /// ingress network's and the host's (`default`).
 fn is_containers(file: &str) -> bool {
-    file.len() == NAME_LENGTH && file.bytes().all(|byte| byte.is_ascii_hexdigit())
+    let uuid = PODMANS_NAMES.iter().find_map(|prefix| file.strip_prefix(prefix));
+    let is_uuid = |text: &str| {
+        text.len() == UUID_LENGTH && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+    };
+    let is_id = file.len() == NAME_LENGTH && file.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id || uuid.is_some_and(is_uuid)
 }
 
 /// The directory that follows from the engine's `--exec-root`, if its command line can be seen and
@@ -325,7 +336,15 @@ fn engine_directory(opener: &Opener) -> Option<String> {
     let engine = opener.dial().ok()?;
     let pid = sys::process::peer(&engine).ok()??;
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    if is_podman(&words) {
+        return Some(PODMANS.to_owned());
+    }
     exec_root(&words).map(|root| format!("{root}/netns"))
+}
+
+fn is_podman(command_line: &[u8]) -> bool {
+    let program = command_line.split(|byte| *byte == 0).next().unwrap_or_default();
+    program.rsplit(|byte| *byte == b'/').next() == Some(b"podman")
 }
 
 fn exec_root(command_line: &[u8]) -> Option<String> {
@@ -349,6 +368,11 @@ mod tests {
     #[test]
     fn containers_files_are_told_from_networks() {
         assert!(is_containers("3f2a00c1b9de"));
+        assert!(is_containers("netns-39d9ea16-ac60-5f84-9831-2a74a47b697a"));
+        assert!(is_containers("cni-39d9ea16-ac60-5f84-9831-2a74a47b697a"));
+        for other in ["blue", "netns-blue", "39d9ea16-ac60-5f84-9831-2a74a47b697a", "netns-"] {
+            assert!(!is_containers(other), "{other}");
+        }
         for other in ["default", "ingress_sbox", "lb_3f2a00c1b", "1-3f2a00c1b9", "3f2a00c1b9dg"] {
             assert!(!is_containers(other), "{other}");
         }
@@ -361,5 +385,9 @@ mod tests {
         assert_eq!(exec_root(&line("dockerd --exec-root=/x")).unwrap(), "/x");
         assert_eq!(exec_root(&line("dockerd --exec-root")), None);
         assert_eq!(exec_root(&line("dockerd -H fd://")), None);
+        for (words, podman) in [("/usr/bin/podman system service", true), ("dockerd podman", false)]
+        {
+            assert_eq!(is_podman(&line(words)), podman, "{words}");
+        }
     }
 }
