@@ -2,7 +2,10 @@
 
 use std::{fs::File, os::fd::AsFd, path::Path};
 
-use rustix::fs::{Dir, Mode, OFlags};
+use rustix::{
+    fs::{Dir, FallocateFlags, Mode, OFlags},
+    io::Errno,
+};
 
 use crate::Error;
 
@@ -32,6 +35,59 @@ pub fn create(path: &Path, existing: Existing) -> Result<File, Error> {
     rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
         .map(File::from)
         .map_err(Error::path("create", path))
+}
+
+/// How many names are tried for a file that is to have none.
+const MAX_NAMES: u32 = 100;
+
+/// Creates a file for reading and writing that has no name: what is in it is gone when the last
+/// descriptor is, whatever ends the process. On file systems that know no such files it has a name
+/// for a moment.
+///
+/// Source: `O_TMPFILE` in `open(2)`.
+///
+/// # Errors
+/// When it is no directory, or the kernel refuses.
+pub fn nameless(directory: &Path) -> Result<File, Error> {
+    // With O_EXCL nobody can give it a name later.
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE | OFlags::EXCL;
+    match rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => Ok(file.into()),
+        Err(Errno::OPNOTSUPP) => named_for_a_moment(directory),
+        Err(errno) => Err(Error::path("open(O_TMPFILE)", directory)(errno)),
+    }
+}
+
+fn named_for_a_moment(directory: &Path) -> Result<File, Error> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL;
+    let mut number = 0;
+    loop {
+        let path = directory.join(format!(".whaletap-{}-{number}", std::process::id()));
+        match rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => {
+                rustix::fs::unlink(&path).map_err(Error::path("unlink", &path))?;
+                return Ok(file.into());
+            }
+            Err(Errno::EXIST) if number < MAX_NAMES => number += 1,
+            Err(errno) => return Err(Error::path("create", path)(errno)),
+        }
+    }
+}
+
+/// Gives a part of a file back to its file system: it reads as zeros, and the file stays as long as
+/// it is. `false`: the file system cannot do that.
+///
+/// Source: `FALLOC_FL_PUNCH_HOLE` in `fallocate(2)`.
+///
+/// # Errors
+/// When the kernel refuses for another reason.
+pub fn punch(file: impl AsFd, begin: u64, len: u64) -> Result<bool, Error> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, flags, begin, len) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+        Err(errno) => Err(Error::call("fallocate")(errno)),
+    }
 }
 
 /// The names of what is in an open directory, at most `limit` of them, in the file system's order.
@@ -82,9 +138,32 @@ pub fn room(file: impl AsFd) -> Result<Option<Room>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink};
+    use std::{
+        fs,
+        os::unix::fs::{FileExt, MetadataExt, symlink},
+    };
 
     use super::*;
+
+    #[test]
+    fn a_nameless_file_is_nowhere_and_gives_back_what_it_does_not_need() {
+        let directory = tempfile::tempdir().unwrap();
+        for file in [nameless(directory.path()), named_for_a_moment(directory.path())] {
+            let file = file.unwrap();
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+            file.write_all_at(&[7; 64 << 10], 0).unwrap();
+            let before = file.metadata().unwrap().blocks();
+            if !punch(&file, 4096, 32 << 10).unwrap() {
+                continue;
+            }
+            assert!(file.metadata().unwrap().blocks() < before);
+            let mut read = [1; 2];
+            file.read_exact_at(&mut read, 4095).unwrap();
+            assert_eq!(read, [7, 0]);
+            assert_eq!(file.metadata().unwrap().len(), 64 << 10);
+        }
+        assert!(nameless(&directory.path().join("none")).is_err());
+    }
 
     #[test]
     fn a_directorys_names_are_bounded() {
