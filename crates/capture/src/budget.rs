@@ -125,10 +125,9 @@ impl Budget {
     }
 
     /// Bytes taken out, but for chunks that nobody uses.
-    #[cfg(test)]
-    pub(crate) fn used(&self) -> usize {
+    pub(crate) fn in_use(&self) -> usize {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).len();
-        self.used.load(Ordering::Relaxed) - free * self.chunk
+        self.used.load(Ordering::Relaxed).saturating_sub(free * self.chunk)
     }
 
     /// Takes `bytes` out of the budget for frames that wait outside of their ring: at most half of

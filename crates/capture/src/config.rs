@@ -3,7 +3,7 @@ use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 use filter::Plan;
 use model::LinkType;
 
-use crate::{Autostop, Compression, FileName, RecorderConfig, Rotation};
+use crate::{Autostop, Compression, FileName, RecorderConfig, Rotation, SpillConfig};
 
 /// What a session captures into, and how.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Config {
     pub link_type: Option<LinkType>,
     /// Bytes that frames may occupy between their ring and a file.
     pub memory: usize,
-    /// Room that is left on the file system.
+    /// Room that is left on a file system, of files as of a spill.
     pub keep_free: KeepFree,
     /// Write each frame as soon as it is in order, instead of in chunks.
     pub packet_buffered: bool,
@@ -53,6 +53,8 @@ pub enum Destination {
         name: FileName,
         /// What is kept, and when it is written.
         recorder: Box<RecorderConfig>,
+        /// Where what memory cannot hold goes.
+        spill: Option<SpillConfig>,
     },
     /// Into something that is open: a pipe, a FIFO, a device.
     Stream {

@@ -23,7 +23,7 @@ use crate::{
     encode,
     estate::Estate,
     output::Output,
-    recorder::Recorder,
+    recorder::{Recorder, Spiller},
     rotation::Names,
     source::Source,
     writer::{Order, Outcome, Tally},
@@ -88,6 +88,8 @@ pub(crate) struct Desk {
     print: Option<usize>,
     /// A full chunk was ordered to be written.
     pub(crate) ordered: bool,
+    /// A ring is so full that nothing must wait any more.
+    pub(crate) pressed: bool,
 }
 
 impl Desk {
@@ -96,6 +98,7 @@ impl Desk {
         budget: Arc<Budget>,
         orders: Sender<Order>,
         events: Told,
+        spiller: Option<Spiller>,
     ) -> Self {
         let mut desk = Self {
             sources: Vec::new(),
@@ -124,6 +127,7 @@ impl Desk {
             expression: config.expression,
             print: None,
             ordered: false,
+            pressed: false,
         };
         match config.destination {
             Destination::Files { name, split: true } => desk.split = Some(name),
@@ -131,8 +135,8 @@ impl Desk {
                 let output = desk.add_series(name, None);
                 desk.open(output, clock::now());
             }
-            Destination::Recorder { name, recorder } => {
-                desk.recorder = Some(Recorder::new(*recorder, name));
+            Destination::Recorder { name, recorder, spill: _ } => {
+                desk.recorder = Some(Recorder::new(*recorder, name, spiller));
             }
             Destination::Stream { file, name } => {
                 desk.add_stream(file, name, config.format, false);
@@ -306,6 +310,8 @@ impl Desk {
             Outcome::Broken { output, error, .. } if self.recorder.is_some() => {
                 self.record_failed(output, error);
             }
+            Outcome::Torn { output, source } => self.record_torn(output, source),
+            Outcome::SpillStopped { why } => self.spill_stopped(why),
             Outcome::NoRoom { path, free, keep } if self.recorder.is_some() => {
                 self.cut_records(&path, free, keep);
             }
@@ -367,6 +373,7 @@ impl Desk {
             packets: sources.iter().map(|source| source.stats.captured).sum(),
             sources,
             recorded: self.outputs.iter().filter_map(Output::recorded).collect(),
+            held: self.held(),
             bytes: self.past.0 + files().map(|(_, output)| output.bytes()).sum::<u64>(),
             file: self.file.clone(),
             files: self.past.1 + files().map(|(_, output)| output.files).sum::<u32>(),
@@ -407,7 +414,13 @@ mod tests {
         let waker = Waker::new().unwrap();
         let budget = Arc::new(Budget::new(0, 1, waker.clone()));
         // Nobody carries out orders or hears events: what a desk keeps is its own.
-        Desk::new(config, budget, unbounded().0, Told { events: unbounded().0, listener: waker })
+        Desk::new(
+            config,
+            budget,
+            unbounded().0,
+            Told { events: unbounded().0, listener: waker },
+            None,
+        )
     }
 
     fn source(id: u32) -> Source {

@@ -25,6 +25,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// What a recorder had on disk could not be read back into a file.
+    #[error("cannot read back what was spilled: {source}")]
+    ReadBack {
+        /// Why.
+        source: io::Error,
+    },
     /// A thread could not be started.
     #[error("cannot start a thread: {source}")]
     Thread {

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use model::{NetnsId, Stats};
 
-use crate::{Blind, CaptureId, Error, Keep, Record, Recorded, Trigger};
+use crate::{Blind, CaptureId, Error, HeldBytes, Keep, Record, Recorded, SpillTrouble, Trigger};
 
 /// What a pipeline tells while it runs.
 #[derive(Debug)]
@@ -44,13 +44,22 @@ pub enum Event {
         /// The limit.
         limit: Limit,
     },
-    /// The memory does not hold the windows that were asked for. Told when that is known, once a
-    /// minute while it lasts, and with `possible` empty when it is over.
+    /// The memory, with the spill, does not hold the windows that were asked for. Told when that is
+    /// known, once a minute while it lasts, and with `possible` empty when it is over.
     WindowShort {
         /// How long windows are to be.
         asked: Keep,
         /// How long they can be.
         possible: Option<Keep>,
+        /// There is a spill.
+        spills: bool,
+    },
+    /// Something is wrong with a recorder's spill. Told once a minute.
+    Spill {
+        /// Where it is.
+        directory: PathBuf,
+        /// What is wrong.
+        trouble: SpillTrouble,
     },
     /// Somebody set the clock by so many nanoseconds, so that timestamps jump there.
     ClockStepped {
@@ -141,6 +150,8 @@ pub struct Snapshot {
     pub files: u32,
     /// What a recorder did for each target.
     pub recorded: Vec<Recorded>,
+    /// Where a recorder has what it holds; `None` where nothing is recorded.
+    pub held: Option<HeldBytes>,
 }
 
 impl Snapshot {

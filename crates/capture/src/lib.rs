@@ -44,5 +44,8 @@ pub use error::Error;
 pub use event::{Ending, Event, Limit, Report, Snapshot, SourceReport};
 pub use file_name::{FileName, Moment};
 pub use pipeline::Pipeline;
-pub use recorder::{Keep, Record, Recorded, RecorderConfig, ResetLimit, Trigger};
+pub use recorder::{
+    HeldBytes, Keep, Record, Recorded, RecorderConfig, ResetLimit, SpillConfig, SpillTrouble,
+    Trigger,
+};
 pub use rotation::{Autostop, RingBuffer, Rotation, Series};

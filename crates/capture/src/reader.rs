@@ -23,7 +23,7 @@ use crate::{
     desk::{Desk, Told},
     lane::Lane,
     merge::{Step, merge},
-    recorder,
+    recorder::{self, Spiller},
     source::{Place, Source},
     writer::{Order, Outcome, Pen},
 };
@@ -100,7 +100,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(
-        config: Config,
+        mut config: Config,
         commands: Receiver<Command>,
         events: Sender<Event>,
         waker: Waker,
@@ -113,6 +113,16 @@ impl Reader {
         });
         let (orders, queue) = unbounded();
         let (outbox, outcomes) = unbounded();
+        let spill = match &mut config.destination {
+            Destination::Recorder { spill, .. } => spill.take(),
+            _ => None,
+        };
+        let spiller = spill
+            .map(|spill| {
+                let (outbox, waker) = (outbox.clone(), waker.clone());
+                Spiller::start(spill, config.keep_free, &budget, outbox, waker)
+            })
+            .transpose()?;
         let pen = Pen::new(
             Arc::clone(&budget),
             config.keep_free,
@@ -125,7 +135,8 @@ impl Reader {
         let nap = Poller::new()?;
         nap.add(&waker, KEY_WAKER, Trigger::Level)?;
         let (duration, packet_buffered) = (config.autostop.duration, config.packet_buffered);
-        let desk = Desk::new(config, Arc::clone(&budget), orders, Told { events, listener });
+        let told = Told { events, listener };
+        let desk = Desk::new(config, Arc::clone(&budget), orders, told, spiller);
         let reader = Self {
             lanes: Vec::new(),
             desk,
@@ -355,6 +366,7 @@ impl Reader {
     /// Writes every frame whose turn has come. A frame's turn comes when no earlier one can come
     /// from any ring any more.
     fn emit(&mut self, now: u64) {
+        self.desk.pressed = self.lanes.iter().any(Lane::is_pressed);
         if let Some(nanoseconds) = self.step_watch.check() {
             // What was stamped before the step goes now: stamps from before and behind it have no
             // order with each other.

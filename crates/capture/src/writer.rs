@@ -13,8 +13,12 @@ use crossbeam_channel::Sender;
 use sys::{disk::Existing, poll::Waker};
 
 use crate::{
-    Compression, Error, KeepFree, budget::Budget, chunk::Chunk, compression::Packer,
-    file_name::before_suffix, recorder::Held,
+    Compression, Error, KeepFree,
+    budget::Budget,
+    chunk::Chunk,
+    compression::Packer,
+    file_name::before_suffix,
+    recorder::{Held, NotStored},
 };
 
 /// The highest counter of a file name that is taken: so many files of one target and trigger within
@@ -57,6 +61,10 @@ pub(crate) enum Outcome {
     Lost { output: usize, tally: Tally },
     /// An output has broken. Told once for each.
     Broken { output: usize, error: Error, pipe_closed: bool },
+    /// A part of what was to be written could not be read back. Told once for each file.
+    Torn { output: usize, source: io::Error },
+    /// The spill's thread writes nothing that was sent before this is heard.
+    SpillStopped { why: NotStored },
     /// The file system has less room than is to be left. Told once.
     NoRoom { path: PathBuf, free: u64, keep: u64 },
 }
@@ -69,6 +77,8 @@ pub(crate) struct Pen {
     keep_free: KeepFree,
     compression: Compression,
     packer: Packer,
+    /// What is read back from disk: one chunk.
+    read: Vec<u8>,
     outbox: Sender<Outcome>,
     waker: Waker,
     /// That there is no room was told.
@@ -87,12 +97,14 @@ struct Open {
     /// Somebody can find it by a name, and has to be told when the name goes.
     is_named: bool,
     broken: bool,
+    /// That something could not be read back was told.
+    torn: bool,
 }
 
 impl Open {
     fn new(file: File, path: PathBuf, compression: Compression) -> Self {
-        let (is_file, is_named, broken) = (false, false, false);
-        Self { file, path, compression, written: 0, is_file, is_named, broken }
+        let (is_file, is_named, broken, torn) = (false, false, false, false);
+        Self { file, path, compression, written: 0, is_file, is_named, broken, torn }
     }
 
     fn write(&mut self, bytes: &[u8], packer: &mut Packer) -> io::Result<()> {
@@ -115,8 +127,9 @@ impl Pen {
         outbox: Sender<Outcome>,
         waker: Waker,
     ) -> Self {
-        let (packer, told) = (Packer::default(), Cell::new(false));
-        Self { outputs: Vec::new(), budget, keep_free, compression, packer, outbox, waker, told }
+        let (packer, read, told) = (Packer::default(), Vec::new(), Cell::new(false));
+        let outputs = Vec::new();
+        Self { outputs, budget, keep_free, compression, packer, read, outbox, waker, told }
     }
 
     /// Does what was ordered, and comes back when it is done.
@@ -132,9 +145,7 @@ impl Pen {
                 self.write(output, bytes.as_slice(), tally);
                 self.budget.give_back(bytes);
             }
-            Order::WriteHeld { output, held } => {
-                self.write(output, held.as_slice(), Tally::new());
-            }
+            Order::WriteHeld { output, held } => self.write_held(output, &held),
             Order::Close { output, rotated } => {
                 if let Some(open) = self.slot(output).take()
                     && open.is_file
@@ -240,6 +251,22 @@ impl Pen {
         } else if let Some(Some(open)) = self.outputs.get(output) {
             self.check_room(open);
         }
+    }
+
+    /// Writes a chunk, from memory or from disk.
+    fn write_held(&mut self, output: usize, held: &Held) {
+        let mut buffer = std::mem::take(&mut self.read);
+        match held.bytes(&mut buffer) {
+            Ok(bytes) => self.write(output, &bytes, Tally::new()),
+            Err(source) => {
+                if let Some(Some(open)) = self.outputs.get_mut(output)
+                    && !std::mem::replace(&mut open.torn, true)
+                {
+                    self.tell(Outcome::Torn { output, source });
+                }
+            }
+        }
+        self.read = buffer;
     }
 
     fn check_room(&self, open: &Open) {

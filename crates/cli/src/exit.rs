@@ -291,6 +291,8 @@ impl From<&session::Error> for Failure {
                 Self::new(Exit::NotPermitted, what).with_hint(SUDO)
             }
             E::Output { source, .. } => output(what, source.kind()),
+            E::Spill { .. } => Self::new(Exit::Failure, what)
+                .with_hint("name a directory that is there, on a disk, with --spill"),
             E::NoneAttached { not_permitted: true, .. } => {
                 Self::new(Exit::NotPermitted, what).with_hint(SUDO)
             }

@@ -67,6 +67,14 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// There can be no file for what memory does not hold.
+    #[error("cannot spill into {directory}: {source}", directory = directory.display())]
+    Spill {
+        /// The directory.
+        directory: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A command could not be started.
     #[error("cannot run {command}: {source}")]
     Command {

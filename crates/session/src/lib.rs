@@ -36,7 +36,7 @@ pub use command_end::CommandEnd;
 pub use error::Error;
 pub use observer::{Notice, Observer};
 pub use outcome::{Failed, Outcome};
-pub use recording::Recording;
+pub use recording::{Recording, Spilling};
 pub use request::{Output, Request, Sandbox, Selection};
 pub use runner::ARGV0 as RUNNER_ARGV0;
 pub use runner::serve as serve_runner;
@@ -44,6 +44,7 @@ pub use supervisor::capture;
 pub use trigger::{BadTrigger, On, Triggers};
 
 pub use ::capture::{
-    Autostop, Blind, Compression, Ending, Error as CaptureError, Format, Keep, KeepFree, Limit,
-    Record, Recorded, ResetLimit, RingBuffer, Rotation, Snapshot, SourceReport, Trigger,
+    Autostop, Blind, Compression, Ending, Error as CaptureError, Format, HeldBytes, Keep, KeepFree,
+    Limit, Record, Recorded, ResetLimit, RingBuffer, Rotation, Snapshot, SourceReport,
+    SpillTrouble, Trigger,
 };

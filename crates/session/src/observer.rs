@@ -3,7 +3,7 @@ use std::{
     time::Duration,
 };
 
-use capture::{Blind, Keep, Limit, Record, Snapshot, Trigger};
+use capture::{Blind, Keep, Limit, Record, Snapshot, SpillTrouble, Trigger};
 use model::{LinkType, NetnsId, Selector};
 
 use crate::Failed;
@@ -157,12 +157,21 @@ pub enum Notice<'a> {
         /// The limit that is reached.
         limit: Limit,
     },
-    /// The memory does not hold the windows that were asked for, or does again.
+    /// The memory, with the spill, does not hold the windows that were asked for, or does again.
     WindowShort {
         /// How long windows are to be.
         asked: Keep,
         /// How long they can be; `None`: as long as they are to be.
         possible: Option<Keep>,
+        /// There is a spill.
+        spills: bool,
+    },
+    /// Something is wrong with what a recorder has on disk.
+    Spill {
+        /// Where it is.
+        directory: &'a Path,
+        /// What is wrong.
+        trouble: &'a SpillTrouble,
     },
     /// Somebody else captures there as well, or the like: something that is no error.
     Remark {

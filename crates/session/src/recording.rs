@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use capture::{Event, Keep, Record, RecorderConfig, Trigger};
+use capture::{Event, Keep, Record, RecorderConfig, SpillConfig, Trigger};
 use filter::{Expression, Plan};
 use model::{Direction, Snaplen};
 use serde::Serialize;
@@ -33,7 +33,7 @@ pub struct Recording {
     pub after: Duration,
     /// For what files are written.
     pub on: Triggers,
-    /// How long behind a file's end nothing is written for its target.
+    /// How long behind a file's end nothing is written for its target and triggers of the same kind.
     pub cooldown: Duration,
     /// The most files.
     pub max_files: Option<u32>,
@@ -41,6 +41,33 @@ pub struct Recording {
     pub max_bytes: Option<u64>,
     /// A command that is run with each file that was written, and told of it in JSON.
     pub exec: Option<String>,
+    /// Where what memory cannot hold goes.
+    pub spill: Option<Spilling>,
+}
+
+/// `--spill`: where windows go on that memory cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spilling {
+    /// The directory.
+    pub directory: PathBuf,
+    /// The most bytes.
+    pub size: u64,
+}
+
+impl Spilling {
+    /// Opens the file, which has no name. To be done while there are rights: it is used without any,
+    /// and the directory need not be writable any more.
+    pub(crate) fn open(&self, working: &Path) -> Result<SpillConfig, Error> {
+        let directory = working.join(&self.directory);
+        let file = sys::disk::nameless(&directory).map_err(|error| Error::Spill {
+            directory: directory.clone(),
+            source: match error {
+                sys::Error::Path { source, .. } => source,
+                other => std::io::Error::other(other),
+            },
+        })?;
+        Ok(SpillConfig { file, directory, size: self.size })
+    }
 }
 
 impl Recording {
@@ -100,8 +127,12 @@ impl Recording {
             Event::RecorderFull { limit } => {
                 observer.notice(Notice::RecorderFull { limit: *limit })
             }
-            Event::WindowShort { asked, possible } => {
-                observer.notice(Notice::WindowShort { asked: *asked, possible: *possible });
+            Event::WindowShort { asked, possible, spills } => {
+                let (asked, possible, spills) = (*asked, *possible, *spills);
+                observer.notice(Notice::WindowShort { asked, possible, spills });
+            }
+            Event::Spill { directory, trouble } => {
+                observer.notice(Notice::Spill { directory, trouble });
             }
             _ => {}
         }

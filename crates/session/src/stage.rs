@@ -145,7 +145,9 @@ fn destination(request: &Request) -> Result<(Destination, Vec<std::path::PathBuf
     let directory = rights::directory(&request.directory.join(name.directory()))?;
     if let Some(recording) = &request.recording {
         let recorder = Box::new(recording.config()?);
-        return Ok((Destination::Recorder { name, recorder }, vec![directory]));
+        let spill = recording.spill.as_ref();
+        let spill = spill.map(|spill| spill.open(&request.directory)).transpose()?;
+        return Ok((Destination::Recorder { name, recorder, spill }, vec![directory]));
     }
     Ok((Destination::Files { name, split: request.split }, vec![directory]))
 }

@@ -11,7 +11,7 @@ use model::LinkType;
 use sys::ring::Frame;
 
 use super::{
-    Keep, Record, RecorderConfig, Track, Trigger,
+    Keep, Record, RecorderConfig, Spiller, Track, Trigger,
     memory::{self, Look, MemoryWatch, Word},
     resets::is_reset,
     track::{Allowance, OpenFile},
@@ -47,6 +47,8 @@ pub(crate) struct Recorder {
     pub(crate) config: RecorderConfig,
     name: FileName,
     allowance: Arc<Allowance>,
+    /// Where windows go on that memory cannot hold.
+    pub(crate) spiller: Option<Spiller>,
     /// Files begun, but for those that failed.
     files: u32,
     /// That a limit is reached was told.
@@ -57,9 +59,10 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(config: RecorderConfig, name: FileName) -> Self {
+    pub(crate) fn new(config: RecorderConfig, name: FileName, spiller: Option<Spiller>) -> Self {
         Self {
             allowance: Arc::new(Allowance::new(config.max_bytes)),
+            spiller,
             config,
             name,
             files: 0,
@@ -162,6 +165,7 @@ impl Desk {
         if let Some(file) = &mut track.file {
             track.counts.further += 1;
             file.record.further += 1;
+            file.tells_of(&trigger.name);
             file.ends_at = file.ends_at.max(at.saturating_add(after)).min(file.ends_at_last);
             if file.record.further <= MAX_NOTES {
                 let note = format!("whaletap: another trigger: {}", told(trigger));
@@ -172,7 +176,7 @@ impl Desk {
             }
             return;
         }
-        if at < track.quiet_until {
+        if track.is_quiet(&trigger.name, at) {
             track.counts.ignored += 1;
             return;
         }
@@ -215,7 +219,12 @@ impl Desk {
         track.seal(chunk, number, orders);
         let (held, short) = track.held(recorder.config.keep, at);
         let held = Duration::from_nanos(held);
-        let about = about(&target, trigger, &recorder.config, held, short);
+        let lack = Lack {
+            is_short: short,
+            has_gaps: track.window.has_gaps(),
+            spills: recorder.spiller.is_some(),
+        };
+        let about = about(&target, trigger, &recorder.config, held, &lack);
         let mut header = Vec::new();
         encode::section_about(section, &about, &mut header);
         header.extend_from_slice(&track.described);
@@ -243,6 +252,7 @@ impl Desk {
             ends_at_last: at.saturating_add(nanoseconds(after.saturating_mul(MAX_EXTENSION))),
             begun: now,
             is_cut: false,
+            kinds: vec![trigger.name.clone()],
         });
         recorder.files += 1;
         *files += 1;
@@ -285,9 +295,10 @@ impl Desk {
         let output = &mut self.outputs[output];
         output.chunk_since = None;
         let Some(track) = &mut output.track else { return };
-        track.quiet_until = now.saturating_add(nanoseconds(cooldown));
-        let cut = track.file.as_ref().is_some_and(|file| file.is_cut);
-        track.closing.extend(track.file.take().map(|file| file.record));
+        let Some(file) = track.file.take() else { return };
+        track.be_quiet(&file.kinds, now.saturating_add(nanoseconds(cooldown)));
+        let cut = file.is_cut;
+        track.closing.push_back(file.record);
         self.ordered = true;
         if cut && let Some(bytes) = self.recorder.as_ref().and_then(|it| it.config.max_bytes) {
             self.tell_full(Limit::Bytes(bytes));
@@ -328,7 +339,7 @@ impl Desk {
                 let _ = self.orders.send(Order::Close { output: number, rotated: true });
                 // The next trigger may be the next frame, and fail as well.
                 let cooldown = nanoseconds(recorder.config.cooldown.max(RETRY_AFTER));
-                track.quiet_until = clock::now().saturating_add(cooldown);
+                track.be_quiet(&file.kinds, clock::now().saturating_add(cooldown));
                 file.record
             }
         };
@@ -353,14 +364,29 @@ impl Desk {
         }
     }
 
+    /// What was spilled could not be read back: the file has a gap there.
+    pub(crate) fn record_torn(&mut self, number: usize, source: std::io::Error) {
+        let Some(place) = self.place_of(number) else { return };
+        let Some(track) = &self.outputs[place].track else { return };
+        let open = track.file.as_ref().map(|file| &file.record);
+        let Some(record) = track.closing.front().or(open) else { return };
+        let (target, trigger) = (record.target.clone(), record.trigger.clone());
+        self.tell(Event::NotRecorded { target, trigger, error: Error::ReadBack { source } });
+    }
+
     /// Room for a packet of `captured` bytes of a source; where memory is used up, the oldest that
     /// is held goes.
     pub(crate) fn room(&mut self, output: usize, source: usize, captured: usize) -> Room {
         loop {
             let notes = &self.sources[source].notes;
             let out = &mut self.outputs[output];
+            let before = out.chunk.len();
             let room = out.make_room(captured, notes, &self.budget, &self.orders);
-            if room != Room::None || !self.free_memory(output) {
+            if room != Room::None && out.chunk.len() < before {
+                // Another chunk is in a window.
+                self.spill_over();
+            }
+            if room != Room::None || self.waits_for_spill() || !self.free_memory(output) {
                 return room;
             }
         }
@@ -378,7 +404,9 @@ impl Desk {
             .filter_map(|track| Some((track.window.evictable()?, track)))
             .min_by_key(|(first, _)| *first);
         if let Some((_, track)) = oldest {
-            return track.window.evict();
+            let is_evicted = track.window.evict();
+            self.tell_eviction();
+            return is_evicted;
         }
         let others = self.outputs.iter_mut().enumerate().filter(|(index, _)| *index != asking);
         for (_, output) in others {
@@ -432,6 +460,7 @@ impl Desk {
             self.trim(now);
             self.look_at_memory(now);
         }
+        self.spill_over();
         let mut next = now + nanoseconds(TRIM_EVERY);
         let is_writing = |output: &Output| output.track.as_ref().is_some_and(|it| it.is_writing());
         if self.outputs.iter().any(is_writing) {
@@ -515,12 +544,17 @@ impl Desk {
             }
         }
         let memory = self.budget.total() as u64;
-        let look = Look { recorded, targets: live as u64, memory, cut_to };
+        let spiller = recorder.spiller.as_ref();
+        let room = spiller.map_or(memory, |spiller| spiller.room(memory));
+        let look = Look { recorded, targets: live as u64, room, cut_to };
+        let spills = spiller.is_some();
         match recorder.memory.look(keep, &look) {
             Some(Word::Short(possible)) => {
-                self.tell(Event::WindowShort { asked: keep, possible: Some(possible) });
+                self.tell(Event::WindowShort { asked: keep, possible: Some(possible), spills });
             }
-            Some(Word::Whole) => self.tell(Event::WindowShort { asked: keep, possible: None }),
+            Some(Word::Whole) => {
+                self.tell(Event::WindowShort { asked: keep, possible: None, spills });
+            }
             None => {}
         }
     }
@@ -533,28 +567,39 @@ impl Desk {
     }
 }
 
+/// What a window lacks.
+struct Lack {
+    /// It is shorter than asked for, for want of room.
+    is_short: bool,
+    /// There is something before what is whole.
+    has_gaps: bool,
+    spills: bool,
+}
+
 /// What stands in a file of why it is there.
 fn about(
     target: &str,
     trigger: &Trigger,
     config: &RecorderConfig,
     held: Duration,
-    short: bool,
+    lack: &Lack,
 ) -> String {
     let seconds = |time: Duration| format!("{:.3} s", time.as_secs_f64());
     let (asked, is_whole) = match config.keep {
         Keep::Time(time) => (seconds(time), held >= time),
-        Keep::Bytes(bytes) => (format!("{bytes} bytes"), !short),
+        Keep::Bytes(bytes) => (format!("{bytes} bytes"), !lack.is_short),
     };
-    let why = match (short, is_whole) {
-        (true, _) => ": memory was used up (--memory)",
-        (false, true) => "",
-        (false, false) => ": it was not recorded before",
+    let why = match (lack.is_short, lack.spills, is_whole) {
+        (true, false, _) => ": memory was used up (--memory)",
+        (true, true, _) => ": memory and spill were used up (--memory, --spill-size)",
+        (false, _, true) => "",
+        (false, _, false) => ": it was not recorded before",
     };
+    let gaps = if lack.has_gaps { "; before that there are gaps" } else { "" };
     let at = Moment::of(trigger.at).exactly();
     format!(
-        "flight recorder: {target}: {} at {at}; window before it: asked for {asked}, held {}{why}; \
-         followed by {}",
+        "flight recorder: {target}: {} at {at}; window before it: asked for {asked}, held \
+         {}{why}{gaps}; followed by {}",
         told(trigger),
         seconds(held),
         seconds(config.after),

@@ -42,8 +42,8 @@ pub(crate) struct Look {
     pub(crate) recorded: u64,
     /// Targets that are recorded.
     pub(crate) targets: u64,
-    /// Bytes for all windows.
-    pub(crate) memory: u64,
+    /// Bytes for all windows, in memory and on disk.
+    pub(crate) room: u64,
     /// The shortest window of a target that was cut for want of memory.
     pub(crate) cut_to: Option<Duration>,
 }
@@ -78,19 +78,19 @@ impl MemoryWatch {
         let new = look.recorded.saturating_sub(self.recorded.unwrap_or(look.recorded));
         let is_first = self.recorded.replace(look.recorded).is_none();
         #[expect(clippy::cast_precision_loss, reason = "an estimate of bytes a second")]
-        let (new, memory) = (new as f64 / EVERY.as_secs_f64(), look.memory as f64);
+        let (new, room) = (new as f64 / EVERY.as_secs_f64(), look.room as f64);
         if !is_first {
             // What is steady for five seconds is the rate.
             self.rate = if self.rate == 0.0 { new } else { self.rate + (new - self.rate) / 5.0 };
         }
         match keep {
             Keep::Time(asked) => {
-                let by_rate = Duration::try_from_secs_f64(memory / self.rate).ok();
+                let by_rate = Duration::try_from_secs_f64(room / self.rate).ok();
                 let by_rate = by_rate.filter(|possible| *possible < asked);
                 look.cut_to.filter(|cut| *cut < asked).or(by_rate).map(Keep::Time)
             }
             Keep::Bytes(asked) => {
-                let each = look.memory / look.targets.max(1);
+                let each = look.room / look.targets.max(1);
                 (each < asked).then_some(Keep::Bytes(each))
             }
         }
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_rate_that_is_too_high_is_told_before_anything_is_lost() {
         let mut watch = MemoryWatch::default();
-        let mut look = Look { recorded: 0, targets: 1, memory: 1000, cut_to: None };
+        let mut look = Look { recorded: 0, targets: 1, room: 1000, cut_to: None };
         let mut words = Vec::new();
         for _ in 0..5 {
             words.push(watch.look(seconds(20), &look));
@@ -130,7 +130,7 @@ mod tests {
     fn what_is_cut_is_told_at_once() {
         let mut watch = MemoryWatch::default();
         let cut_to = Some(Duration::from_secs(3));
-        let look = Look { recorded: 0, targets: 1, memory: 1000, cut_to };
+        let look = Look { recorded: 0, targets: 1, room: 1000, cut_to };
         assert_eq!(watch.look(seconds(20), &look), Some(Word::Short(seconds(3))));
         assert_eq!(watch.look(seconds(20), &look), None);
     }
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn bytes_are_shared() {
         let mut watch = MemoryWatch::default();
-        let look = |targets| Look { recorded: 0, targets, memory: 1000, cut_to: None };
+        let look = |targets| Look { recorded: 0, targets, room: 1000, cut_to: None };
         assert!((0..9).all(|_| watch.look(Keep::Bytes(500), &look(2)).is_none()));
         let words: Vec<_> = (0..9).filter_map(|_| watch.look(Keep::Bytes(500), &look(4))).collect();
         assert_eq!(words, [Word::Short(Keep::Bytes(250))]);

@@ -17,8 +17,8 @@ pub struct Record {
     pub asked: Keep,
     /// The time before the trigger of which every frame was there.
     pub held: Duration,
-    /// The window is shorter than asked for, because memory was used up. It may be shorter without
-    /// that where the target was not recorded for so long.
+    /// The window is shorter than asked for, because memory, and the spill where there is one, was
+    /// used up. It may be shorter without that where the target was not recorded for so long.
     pub short: bool,
     /// Frames in the file.
     pub packets: u64,
@@ -45,8 +45,17 @@ pub struct Recorded {
     pub written: u64,
     /// Frames that left the window because they were old enough.
     pub aged: u64,
-    /// Frames that left the window before, because memory was used up.
+    /// Frames that left the window before, because memory, or the spill, was used up.
     pub evicted: u64,
     /// Frames in the window.
     pub held: u64,
+}
+
+/// Where that is what a recorder holds, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HeldBytes {
+    /// In memory.
+    pub memory: u64,
+    /// On disk.
+    pub disk: u64,
 }

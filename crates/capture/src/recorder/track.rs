@@ -43,8 +43,8 @@ pub(crate) struct Track {
     pub(crate) file: Option<OpenFile>,
     /// Files that are complete but for what the pen says of them.
     pub(crate) closing: VecDeque<Record>,
-    /// Until when triggers are counted only.
-    pub(crate) quiet_until: u64,
+    /// Until when triggers of which kind are counted only.
+    quiet_until: Vec<(String, u64)>,
     pub(crate) counts: Recorded,
     /// One for each limit.
     pub(crate) resets: Vec<Resets>,
@@ -68,6 +68,17 @@ pub(crate) struct OpenFile {
     pub(crate) begun: u64,
     /// There is nothing left of what all files may have.
     pub(crate) is_cut: bool,
+    /// The kinds of triggers that it tells of.
+    pub(crate) kinds: Vec<String>,
+}
+
+impl OpenFile {
+    /// It tells of a trigger of this kind, too.
+    pub(crate) fn tells_of(&mut self, kind: &str) {
+        if !self.kinds.iter().any(|known| known == kind) {
+            self.kinds.push(kind.to_owned());
+        }
+    }
 }
 
 /// What all files together may have in bytes.
@@ -105,7 +116,7 @@ impl Track {
             last_words: (0, Vec::new()),
             file: None,
             closing: VecDeque::new(),
-            quiet_until: 0,
+            quiet_until: Vec::new(),
             counts: Recorded { target: target.to_owned(), ..Recorded::default() },
             resets: (0..limits).map(|_| Resets::default()).collect(),
             lost: 0,
@@ -219,7 +230,7 @@ impl Track {
     fn take_in(&mut self, held: Held, output: usize, orders: &Sender<Order>) -> bool {
         let held = Arc::new(held);
         let span = mem::take(&mut self.filling);
-        self.recorded += held.as_slice().len() as u64;
+        self.recorded += held.len() as u64;
         let is_written = self.share(&held, span.packets, output, orders);
         self.window.push(held, span);
         is_written
@@ -234,7 +245,7 @@ impl Track {
         orders: &Sender<Order>,
     ) -> bool {
         let Some(file) = self.file.as_mut().filter(|file| !file.is_cut) else { return false };
-        let bytes = held.as_slice().len() as u64;
+        let bytes = held.len() as u64;
         if !self.allowance.take(bytes) {
             file.is_cut = true;
             return false;
@@ -255,6 +266,18 @@ impl Track {
         }
         file.record.bytes += bytes.len() as u64;
         let _ = orders.send(Order::Write { output, bytes: bytes.into(), tally: Vec::new() });
+    }
+
+    /// Whether triggers of this kind are counted only.
+    pub(crate) fn is_quiet(&self, kind: &str, at: u64) -> bool {
+        self.quiet_until.iter().any(|(quiet, until)| quiet == kind && at < *until)
+    }
+
+    /// From now on, triggers of these kinds are counted only. A kind of its own is what cannot be
+    /// made up for by another: resets that were written for say nothing of the end that follows.
+    pub(crate) fn be_quiet(&mut self, kinds: &[String], until: u64) {
+        self.quiet_until.retain(|(quiet, _)| !kinds.contains(quiet));
+        self.quiet_until.extend(kinds.iter().map(|kind| (kind.clone(), until)));
     }
 
     /// Whether a file is written.
@@ -289,12 +312,13 @@ impl Track {
     pub(crate) fn shift(&mut self, nanoseconds: i64) {
         self.window.shift(nanoseconds);
         self.filling.shift(nanoseconds);
-        let moments = [&mut self.since, &mut self.quiet_until];
+        let moments = [&mut self.since].into_iter();
+        let quiet = self.quiet_until.iter_mut().map(|(_, until)| until);
         let file = self
             .file
             .iter_mut()
             .flat_map(|file| [&mut file.ends_at, &mut file.ends_at_last, &mut file.begun]);
-        for moment in moments.into_iter().chain(file) {
+        for moment in moments.chain(quiet).chain(file) {
             *moment = moment.saturating_add_signed(nanoseconds);
         }
     }

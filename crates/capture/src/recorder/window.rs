@@ -51,12 +51,14 @@ pub(crate) struct Piece {
 /// What is kept of one target, oldest first, but for the chunk that is being filled.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
+    /// What is on disk or on its way there; older than everything in memory.
+    spilled: VecDeque<Piece>,
     pieces: VecDeque<Piece>,
     bytes: u64,
     packets: u64,
-    /// The latest timestamp that had to go for want of memory; 0 when none had to.
+    /// The latest timestamp that had to go for want of room; 0 when none had to.
     evicted_until: u64,
-    /// Frames that went because they were old enough, and for want of memory.
+    /// Frames that went because they were old enough, and for want of room.
     pub(crate) aged: u64,
     pub(crate) evicted: u64,
 }
@@ -64,14 +66,14 @@ pub(crate) struct Window {
 impl Window {
     /// Puts a chunk behind the others.
     pub(crate) fn push(&mut self, held: Arc<Held>, span: Span) {
-        self.bytes += held.as_slice().len() as u64;
+        self.bytes += held.len() as u64;
         self.packets += span.packets;
         self.pieces.push_back(Piece { held, span });
     }
 
     /// The chunks, oldest first.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = &Piece> {
-        self.pieces.iter()
+        self.spilled.iter().chain(&self.pieces)
     }
 
     /// Bytes of all chunks.
@@ -86,15 +88,20 @@ impl Window {
 
     /// Whether there is no chunk.
     pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.spilled.is_empty() && self.pieces.is_empty()
     }
 
     /// The first timestamp.
     pub(crate) fn first(&self) -> Option<u64> {
-        self.pieces.front().map(|piece| piece.span.first)
+        self.piece(0).map(|piece| piece.span.first)
     }
 
-    /// The timestamp until which frames had to go for want of memory.
+    /// Frames had to go from the middle, and older ones are there.
+    pub(crate) fn has_gaps(&self) -> bool {
+        self.first().is_some_and(|first| first < self.evicted_until)
+    }
+
+    /// The timestamp until which frames had to go for want of room.
     pub(crate) fn evicted_until(&self) -> u64 {
         self.evicted_until
     }
@@ -112,8 +119,8 @@ impl Window {
         filling_bytes: u64,
         gone: bool,
     ) {
-        while let Some(front) = self.pieces.front() {
-            let next = self.pieces.get(1).map(|piece| &piece.span);
+        while let Some(front) = self.piece(0) {
+            let next = self.piece(1).map(|piece| &piece.span);
             let next = next.or((filling.packets > 0).then_some(filling));
             let too_old = |span: &Span| span.last < oldest(keep, now);
             let goes = match keep {
@@ -121,29 +128,73 @@ impl Window {
                     too_old(&front.span) && next.is_none_or(|next| next.first <= oldest(keep, now))
                 }
                 Keep::Bytes(bytes) => {
-                    let left = self.bytes - front.held.as_slice().len() as u64 + filling_bytes;
+                    let left = self.bytes - front.held.len() as u64 + filling_bytes;
                     left >= bytes || gone && too_old(&front.span)
                 }
             };
             if !goes {
                 return;
             }
-            self.aged += front.span.packets;
+            let packets = front.span.packets;
+            self.aged += packets;
             self.pop();
         }
     }
 
-    /// Lets the oldest chunk go for want of memory, unless the pen has it too, so that no memory
-    /// would come of it. Says whether.
+    /// Lets the oldest chunk in memory go for want of it, unless somebody else has it too, so that no
+    /// memory would come of it. Says whether. What is on disk stays, however old it is: there is a
+    /// gap behind it then.
     pub(crate) fn evict(&mut self) -> bool {
         if self.evictable().is_none() {
             return false;
         }
-        if let Some(piece) = self.pop() {
-            self.evicted_until = self.evicted_until.max(piece.span.last);
-            self.evicted += piece.span.packets;
-        }
+        let piece = self.pieces.pop_front();
+        self.evicted(piece);
         true
+    }
+
+    /// The first timestamp of the chunk that [`Window::evict`] would let go.
+    pub(crate) fn evictable(&self) -> Option<u64> {
+        self.pieces.front().and_then(loose)
+    }
+
+    /// Lets the oldest chunk go that is on disk, unless somebody else has it too. Says whether.
+    pub(crate) fn evict_stored(&mut self) -> bool {
+        if self.stored().is_none() {
+            return false;
+        }
+        let piece = self.spilled.pop_front();
+        self.evicted(piece);
+        true
+    }
+
+    /// The first timestamp of the chunk that [`Window::evict_stored`] would let go.
+    pub(crate) fn stored(&self) -> Option<u64> {
+        self.spilled.front().and_then(loose)
+    }
+
+    /// The first timestamp and the bytes of the chunk that [`Window::spill`] would give.
+    pub(crate) fn unspilled(&self) -> Option<(u64, usize)> {
+        self.pieces.front().map(|piece| (piece.span.first, piece.held.len()))
+    }
+
+    /// The oldest chunk that is not on disk or on its way there: now it is.
+    pub(crate) fn spill(&mut self) -> Option<Arc<Held>> {
+        let piece = self.pieces.pop_front()?;
+        let held = Arc::clone(&piece.held);
+        self.spilled.push_back(piece);
+        Some(held)
+    }
+
+    /// What was on its way to disk and has not arrived there is kept in memory.
+    pub(crate) fn take_back(&mut self) {
+        while let Some(piece) = self.spilled.pop_back() {
+            if piece.held.kept().is_none() {
+                self.spilled.push_back(piece);
+                return;
+            }
+            self.pieces.push_front(piece);
+        }
     }
 
     /// Nothing is held, and what had to go is of no interest any more.
@@ -151,15 +202,9 @@ impl Window {
         self.evicted_until = 0;
     }
 
-    /// The first timestamp of the chunk that [`Window::evict`] would let go.
-    pub(crate) fn evictable(&self) -> Option<u64> {
-        let front = self.pieces.front()?;
-        (Arc::strong_count(&front.held) == 1).then_some(front.span.first)
-    }
-
     /// The clock was set by so many nanoseconds: what was kept is as old as it was.
     pub(crate) fn shift(&mut self, nanoseconds: i64) {
-        for piece in &mut self.pieces {
+        for piece in self.spilled.iter_mut().chain(&mut self.pieces) {
             piece.span.shift(nanoseconds);
         }
         if self.evicted_until > 0 {
@@ -167,12 +212,34 @@ impl Window {
         }
     }
 
-    fn pop(&mut self) -> Option<Piece> {
-        let piece = self.pieces.pop_front()?;
-        self.bytes -= piece.held.as_slice().len() as u64;
-        self.packets -= piece.span.packets;
-        Some(piece)
+    fn piece(&self, at: usize) -> Option<&Piece> {
+        match at.checked_sub(self.spilled.len()) {
+            Some(at) => self.pieces.get(at),
+            None => self.spilled.get(at),
+        }
     }
+
+    fn pop(&mut self) {
+        let piece = self.spilled.pop_front().or_else(|| self.pieces.pop_front());
+        piece.iter().for_each(|piece| self.subtract(piece));
+    }
+
+    fn evicted(&mut self, piece: Option<Piece>) {
+        let Some(piece) = piece else { return };
+        self.subtract(&piece);
+        self.evicted_until = self.evicted_until.max(piece.span.last);
+        self.evicted += piece.span.packets;
+    }
+
+    fn subtract(&mut self, piece: &Piece) {
+        self.bytes -= piece.held.len() as u64;
+        self.packets -= piece.span.packets;
+    }
+}
+
+/// The first timestamp of a chunk that nobody else has.
+fn loose(piece: &Piece) -> Option<u64> {
+    (Arc::strong_count(&piece.held) == 1).then_some(piece.span.first)
 }
 
 /// The earliest timestamp that is kept.
@@ -189,7 +256,11 @@ mod tests {
     use sys::poll::Waker;
 
     use super::*;
-    use crate::{MIN_MEMORY, budget::Budget};
+    use crate::{
+        KeepFree, MIN_MEMORY,
+        budget::Budget,
+        recorder::{SpillConfig, spill::Spill},
+    };
 
     const SECOND: u64 = 1_000_000_000;
     const NONE: Span = Span { first: 0, last: 0, packets: 0 };
@@ -239,7 +310,7 @@ mod tests {
         let mut window = window(&budget, &[(0, 0), (1, 1)]);
         window.trim(keep, 100 * SECOND, &NONE, 0, false);
         assert!(window.is_empty());
-        assert_eq!(budget.used(), 0);
+        assert_eq!(budget.in_use(), 0);
     }
 
     #[test]
@@ -258,16 +329,52 @@ mod tests {
     }
 
     #[test]
+    fn what_is_spilled_stays_before_what_is_not() {
+        let budget = budget();
+        let mut window = window(&budget, &[(0, 1), (2, 3), (4, 5), (6, 7)]);
+        let stored = spilled(&mut window, &budget);
+        let leaving = window.spill().unwrap();
+        assert_eq!(firsts(&window), [0, 2, 4, 6]);
+        // What is on its way is not let go; what is behind it is, and then there is a gap.
+        assert_eq!((window.stored(), window.unspilled()), (Some(0), Some((4 * SECOND, 100))));
+        assert!(!window.has_gaps() && window.evict());
+        assert_eq!((firsts(&window), window.evicted_until()), (vec![0, 2, 6], 5 * SECOND));
+        assert!(window.has_gaps());
+        // It did not arrive.
+        window.take_back();
+        assert_eq!(window.unspilled(), Some((2 * SECOND, 100)));
+        assert_eq!(firsts(&window), [0, 2, 6]);
+        drop((stored, leaving));
+        assert!(window.evict_stored() && !window.evict_stored());
+        assert_eq!((firsts(&window), window.evicted), (vec![2, 6], 20));
+        let keep = Keep::Time(Duration::from_secs(1));
+        window.trim(keep, 100 * SECOND, &NONE, 0, false);
+        assert_eq!((window.bytes(), window.packets(), window.aged), (0, 0, 20));
+        assert_eq!(budget.in_use(), 0);
+    }
+
+    /// The oldest chunk is on disk.
+    fn spilled(window: &mut Window, budget: &Arc<Budget>) -> Arc<Spill> {
+        let file = tempfile::tempfile().unwrap();
+        let config = SpillConfig { file, directory: "/tmp".into(), size: 1 << 20 };
+        let spill = Spill::new(config, KeepFree::Bytes(0), budget);
+        let held = window.spill().unwrap();
+        let stored = spill.store(&[0; 100], spill.reserve(100).unwrap()).unwrap();
+        held.settle(stored);
+        spill
+    }
+
+    #[test]
     fn what_the_pen_holds_is_not_evicted() {
         let budget = budget();
         let mut window = window(&budget, &[(0, 1), (2, 3)]);
         let pens = Arc::clone(&window.pieces().next().unwrap().held);
-        let used = budget.used();
+        let used = budget.in_use();
         assert_eq!((window.evictable(), window.evict()), (None, false));
         drop(pens);
         assert!(window.evict());
         assert_eq!((window.evicted, window.evicted_until()), (10, SECOND));
-        assert_eq!(budget.used(), used / 2, "exactly half of two equal chunks");
+        assert_eq!(budget.in_use(), used / 2, "exactly half of two equal chunks");
         window.shift(-1_000_000_000);
         assert_eq!((window.first(), window.evicted_until()), (Some(SECOND), 0));
     }

@@ -22,8 +22,8 @@ pub(super) struct Face<W> {
     level: Level,
     quiet: bool,
     wants_live: bool,
-    /// It is a recorder's.
-    records: bool,
+    /// Of a recorder: what it keeps, and where.
+    keeping: Option<String>,
     /// Where packets go, until a file is open.
     into: String,
     live: Option<ProgressBar>,
@@ -50,7 +50,7 @@ impl<W: Write> Face<W> {
             level,
             quiet,
             wants_live,
-            records: false,
+            keeping: None,
             into,
             live: None,
             rate: Rate::default(),
@@ -59,9 +59,9 @@ impl<W: Write> Face<W> {
         }
     }
 
-    /// Is a recorder's face from now on.
-    pub(super) fn records(&mut self) {
-        self.records = true;
+    /// Is a recorder's face from now on, which keeps this.
+    pub(super) fn records(&mut self, keeping: String) {
+        self.keeping = Some(keeping);
     }
 
     /// Writes the name of each finished file there.
@@ -111,9 +111,12 @@ impl<W: Write> Observer for Face<W> {
         let netns: BTreeSet<NetnsId> = snapshot.sources.iter().map(|source| source.netns).collect();
         let file = snapshot.file.as_ref().map(|file| file.to_string_lossy());
         let into = file.as_deref().unwrap_or(&self.into);
-        let verb = if self.records { "recording" } else { "capturing" };
+        let verb = if self.keeping.is_some() { "recording" } else { "capturing" };
         let line = started(verb, &names, netns.len(), into);
         self.say(&line);
+        if let Some(keeping) = self.keeping.take() {
+            self.say(&safe(&keeping));
+        }
     }
 
     fn notice(&mut self, notice: Notice<'_>) {
@@ -163,7 +166,11 @@ impl<W: Write> Observer for Face<W> {
     }
 
     fn counts(&mut self, snapshot: &Snapshot) {
-        self.say(&format!("whaletap: {}", show::one_line(&snapshot.total())));
+        let mut line = show::one_line(&snapshot.total());
+        if let Some(held) = snapshot.held {
+            line.push_str(&format!(", {}", show::held(held)));
+        }
+        self.say(&format!("whaletap: {line}"));
     }
 
     fn interrupted_twice(&mut self) {

@@ -23,7 +23,9 @@ pub(super) fn run(
     let asked = record(flags, global, surroundings)?;
     let live = !asked.quiet && std::io::stderr().is_terminal();
     let mut face = Face::new(anstream::stderr(), asked.level, asked.quiet, live, asked.into);
-    face.records();
+    if let Some(recording) = &asked.request.recording {
+        face.records(show::keeping(recording, asked.request.memory as u64));
+    }
     let outcome = session::capture(asked.request, &mut face).map_err(|error| {
         face.finish();
         face.untold(error.into())
@@ -42,6 +44,7 @@ fn summary(outcome: &Outcome, quiet: bool) -> String {
     if !quiet {
         lines.push(files(&outcome.snapshot));
         lines.extend(show::recorded_table(&outcome.snapshot.recorded));
+        lines.extend(outcome.snapshot.held.map(|held| format!("{} at the end", show::held(held))));
         lines.push(show::ending(outcome));
     }
     lines.extend(capture::mistakes(&outcome.snapshot));

@@ -1,15 +1,16 @@
-use std::{ffi::OsString, time::Duration};
+use std::ffi::OsString;
 
 use clap::{ArgAction, Args, ValueEnum};
-use session::{Compression, Format, KeepFree};
+use session::{Format, KeepFree};
 
 use super::{
     SELECTORS,
-    shared::{PacketFlags, RESOURCES, ResourceFlags, WhomFlags},
+    shared::{
+        CompressionFlags, END, EndFlags, PacketFlags, RESOURCES, ResourceFlags, TellingFlags,
+        WHERE, WhomFlags,
+    },
 };
-use crate::quantity::{
-    RingCriterion, StopCriterion, at_least_one, file_size, keep_free, memory, span,
-};
+use crate::quantity::{RingCriterion, StopCriterion, at_least_one, file_size, keep_free, memory};
 
 /// `whaletap capture`.
 #[derive(Debug, Clone, Args)]
@@ -37,9 +38,8 @@ pub(crate) struct CaptureFlags {
     /// Format [default: pcapng, or pcap where FILE ends in .pcap or .pcap.zst]
     #[arg(short = 'F', long = "file-format", value_name = "FORMAT", help_heading = WHERE)]
     pub(crate) format: Option<Written>,
-    /// none, or zstd: FILE gets .zst at its end [default: zstd where it is there, or none]
-    #[arg(long, value_name = "HOW", hide_possible_values = true, help_heading = WHERE)]
-    pub(crate) compress: Option<Compressed>,
+    #[command(flatten)]
+    pub(crate) compression: CompressionFlags,
     /// A file for each target; {target} goes before the suffix
     #[arg(long, help_heading = WHERE)]
     pub(crate) split: bool,
@@ -50,7 +50,7 @@ pub(crate) struct CaptureFlags {
     /// Write each packet at once, not in chunks; with --compress, which then gains little
     #[arg(short = 'U', long, help_heading = WHERE)]
     pub(crate) packet_buffered: bool,
-    /// Show packets on stdout, too, as tcpdump or tshark prints them
+    /// Show packets on stdout, too, as tcpdump or tshark prints them; with -v more of each
     #[arg(long, value_name = "PROGRAM", num_args = 0..=1, require_equals = true,
           default_missing_value = "auto", help_heading = WHERE)]
     pub(crate) print: Option<PrintProgram>,
@@ -85,9 +85,8 @@ pub(crate) struct CaptureFlags {
     #[arg(short = 'c', long, value_name = "N", value_parser = at_least_one::<u64>,
           help_heading = END)]
     pub(crate) count: Option<u64>,
-    /// End after TIME: seconds, or 500ms, 30s, 1m30s, 2h
-    #[arg(long, value_name = "TIME", value_parser = span, help_heading = END)]
-    pub(crate) duration: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) end: EndFlags,
     /// End after duration:SECONDS, files:N, filesize:KB (1000 bytes) or packets:N; repeatable
     #[arg(short = 'a', long = "autostop", value_name = "CRITERION", help_heading = END)]
     pub(crate) autostop: Vec<StopCriterion>,
@@ -109,18 +108,11 @@ pub(crate) struct CaptureFlags {
     #[command(flatten)]
     pub(crate) resources: ResourceFlags,
 
-    /// Only the counts, at the end
-    #[arg(short = 'q', long, conflicts_with = "verbose", help_heading = TELLING)]
-    pub(crate) quiet: bool,
-    /// Tell more, and with --print show more of a packet; repeatable
-    #[arg(short = 'v', long, action = ArgAction::Count, help_heading = TELLING)]
-    pub(crate) verbose: u8,
+    #[command(flatten)]
+    pub(crate) telling: TellingFlags,
 }
 
-const WHERE: &str = "Where to";
 const FILES: &str = "When the file changes";
-const END: &str = "When it ends";
-const TELLING: &str = "Messages on stderr";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -157,22 +149,6 @@ impl From<Written> for Format {
         match written {
             Written::Pcapng => Self::Pcapng,
             Written::Pcap => Self::Pcap,
-        }
-    }
-}
-
-/// `--compress`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Compressed {
-    None,
-    Zstd,
-}
-
-impl From<Compressed> for Compression {
-    fn from(compressed: Compressed) -> Self {
-        match compressed {
-            Compressed::None => Self::None,
-            Compressed::Zstd => Self::Zstd,
         }
     }
 }

@@ -14,13 +14,15 @@ mod status;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use capture::{CaptureFlags, Compressed, PrintProgram};
+pub(crate) use capture::{CaptureFlags, PrintProgram};
 pub(crate) use completion::{CompletionFlags, ManFlags};
 pub(crate) use exec::ExecFlags;
 pub(crate) use global::GlobalFlags;
 pub(crate) use list::{ListFlags, ListFormat};
 pub(crate) use record::RecordFlags;
-pub(crate) use shared::{PacketFlags, ResourceFlags, SandboxWord, Way, WhomFlags};
+pub(crate) use shared::{
+    Compressed, PacketFlags, ResourceFlags, SandboxWord, TellingFlags, Way, WhomFlags,
+};
 pub(crate) use status::StatusFlags;
 
 /// The whole command line.

@@ -1,13 +1,16 @@
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args};
+use clap::Args;
 use session::{Keep, KeepFree, On};
 
 use super::{
-    Compressed, SELECTORS,
-    shared::{PacketFlags, RESOURCES, ResourceFlags, WhomFlags},
+    SELECTORS,
+    shared::{
+        CompressionFlags, EndFlags, PacketFlags, RESOURCES, ResourceFlags, TellingFlags, WHERE,
+        WhomFlags,
+    },
 };
-use crate::quantity::{amount, at_least_one, keep, keep_free, memory, span, span_or_none};
+use crate::quantity::{amount, at_least_one, keep, keep_free, memory, span_or_none};
 
 /// `whaletap record`.
 #[derive(Debug, Clone, Args)]
@@ -38,7 +41,8 @@ pub(crate) struct RecordFlags {
     #[arg(long, value_name = "TIME", value_parser = span_or_none, default_value = "10s",
           help_heading = WHEN)]
     pub(crate) after: Duration,
-    /// How long behind a file triggers of its target are only counted
+    /// How long behind a file triggers of the kind it was written for are only counted, for its target;
+    /// those of another kind are not: the end of a container is never missed for what was before
     #[arg(long, value_name = "TIME", value_parser = span_or_none, default_value = "10s",
           help_heading = WHEN)]
     pub(crate) cooldown: Duration,
@@ -47,9 +51,8 @@ pub(crate) struct RecordFlags {
     /// [default: {target}-{trigger}-%Y-%m-%d_%H-%M-%S.pcapng]
     #[arg(short = 'w', long, value_name = "NAME", help_heading = WHERE)]
     pub(crate) write: Option<String>,
-    /// none, or zstd: names get .zst at their end [default: zstd where it is there, or none]
-    #[arg(long, value_name = "HOW", hide_possible_values = true, help_heading = WHERE)]
-    pub(crate) compress: Option<Compressed>,
+    #[command(flatten)]
+    pub(crate) compression: CompressionFlags,
     /// Write no more than N files
     #[arg(long, value_name = "N", value_parser = at_least_one::<u32>, help_heading = WHERE)]
     pub(crate) max_files: Option<u32>,
@@ -60,38 +63,41 @@ pub(crate) struct RecordFlags {
     /// on its standard input
     #[arg(long, value_name = "COMMAND", help_heading = WHERE)]
     pub(crate) exec: Option<String>,
-    /// Write no file where less than this is free on the file system: 5%, 10GiB, 0
+    /// Write no file, and spill no more, where less than this is free on the file system: 5%, 10GiB, 0
     #[arg(long, value_name = "ROOM", value_parser = keep_free, default_value = "5%",
           help_heading = WHERE)]
     pub(crate) keep_free: KeepFree,
 
-    /// End after TIME: seconds, or 500ms, 30s, 1m30s, 2h
-    #[arg(long, value_name = "TIME", value_parser = span, help_heading = WHEN)]
-    pub(crate) duration: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) end: EndFlags,
 
-    /// Everything that is kept, in bytes or with a unit; when it is used up the oldest goes
+    /// Everything that is kept, in bytes or with a unit; when it is used up the oldest goes, to disk
+    /// with --spill
     #[arg(long, value_name = "SIZE", value_parser = memory, default_value = "64MiB",
           help_heading = RESOURCES)]
     pub(crate) memory: usize,
+    /// Keep on disk what --memory cannot hold: in a file in DIR that has no name, and is gone when
+    /// whaletap is
+    #[arg(long, value_name = "DIR", help_heading = RESOURCES)]
+    pub(crate) spill: Option<PathBuf>,
+    /// The most that is on disk; when it is used up the oldest goes
+    #[arg(long, value_name = "SIZE", value_parser = amount, default_value = "4GiB",
+          requires = "spill", help_heading = RESOURCES)]
+    pub(crate) spill_size: u64,
     #[command(flatten)]
     pub(crate) resources: ResourceFlags,
 
-    /// Only the counts, at the end
-    #[arg(short = 'q', long, conflicts_with = "verbose", help_heading = TELLING)]
-    pub(crate) quiet: bool,
-    /// Tell more; repeatable
-    #[arg(short = 'v', long, action = ArgAction::Count, help_heading = TELLING)]
-    pub(crate) verbose: u8,
+    #[command(flatten)]
+    pub(crate) telling: TellingFlags,
 }
 
 const WHEN: &str = "What is kept, and when it is written";
-const WHERE: &str = "Where to";
-const TELLING: &str = "Messages on stderr";
 
 const EXAMPLES: &str = "\
 Examples:
   whaletap record web db --keep 60s
   whaletap record compose:shop --keep 200MiB --memory 2GiB -w /var/tmp/ --on die:137 --on oom
+  whaletap record '*' --keep 10m --spill /var/tmp --spill-size 20GiB -w /var/tmp/
   whaletap record web --on 'rst>50/1s' --on 'match:udp port 53 and udp[11] & 0xf = 3'
   whaletap record web --exec ./tell-somebody --max-files 20";
 

@@ -1,13 +1,19 @@
 //! What `capture` and `record` have in common.
 
-use clap::{Args, ValueEnum};
-use model::Selector;
+use std::time::Duration;
 
-use crate::quantity::{ring_memory, ring_size};
+use clap::{ArgAction, Args, ValueEnum};
+use model::Selector;
+use session::Compression;
+
+use crate::quantity::{ring_memory, ring_size, span};
 
 pub(super) const WHOM: &str = "Whom";
 pub(super) const WHAT: &str = "Which packets";
+pub(super) const WHERE: &str = "Where to";
+pub(super) const END: &str = "When it ends";
 pub(super) const RESOURCES: &str = "Resources and rights";
+const TELLING: &str = "Messages on stderr";
 
 /// Whose packets.
 #[derive(Debug, Clone, Args)]
@@ -74,6 +80,49 @@ pub(crate) struct ResourceFlags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", hide = true, help_heading = RESOURCES)]
     pub(crate) socket_per_interface: Option<bool>,
+}
+
+/// How files are compressed.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CompressionFlags {
+    /// none, or zstd: names get .zst at their end [default: zstd where it is there, or none]
+    #[arg(long, value_name = "HOW", hide_possible_values = true, help_heading = WHERE)]
+    pub(crate) compress: Option<Compressed>,
+}
+
+/// When it ends by itself.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EndFlags {
+    /// End after TIME: seconds, or 500ms, 30s, 1m30s, 2h
+    #[arg(long, value_name = "TIME", value_parser = span, help_heading = END)]
+    pub(crate) duration: Option<Duration>,
+}
+
+/// How much is told.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TellingFlags {
+    /// Only the counts, at the end
+    #[arg(short = 'q', long, conflicts_with = "verbose", help_heading = TELLING)]
+    pub(crate) quiet: bool,
+    /// Tell more; repeatable
+    #[arg(short = 'v', long, action = ArgAction::Count, help_heading = TELLING)]
+    pub(crate) verbose: u8,
+}
+
+/// `--compress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compressed {
+    None,
+    Zstd,
+}
+
+impl From<Compressed> for Compression {
+    fn from(compressed: Compressed) -> Self {
+        match compressed {
+            Compressed::None => Self::None,
+            Compressed::Zstd => Self::Zstd,
+        }
+    }
 }
 
 /// `-Q`.

@@ -10,7 +10,7 @@ use crate::{
     exit::Failure,
     flags::{
         CaptureFlags, Compressed, GlobalFlags, PacketFlags, PrintProgram, ResourceFlags,
-        SandboxWord, Way, WhomFlags,
+        SandboxWord, TellingFlags, Way, WhomFlags,
     },
     quantity::{RingCriterion, StopCriterion},
     terminal::Level,
@@ -60,8 +60,8 @@ pub(crate) fn capture(
     }
     let (expression, run) = behind_dashes(&flags)?;
     let format = flags.format.map_or_else(|| format_of(&output), Format::from);
-    let compression = compression(flags.compress, &output)?;
-    let level = level(flags.quiet, flags.verbose, global);
+    let compression = compression(flags.compression.compress, &output)?;
+    let level = level(&flags.telling, global);
     let request = Request {
         endpoint: endpoint(global, &selection.selectors, surroundings)?,
         selection,
@@ -102,7 +102,7 @@ pub(crate) fn capture(
         RingCriterion::PrintName(name) => Some(name.clone()),
         _ => None,
     });
-    let (fail_on_drop, quiet) = (flags.fail_on_drop, flags.quiet);
+    let (fail_on_drop, quiet) = (flags.fail_on_drop, flags.telling.quiet);
     Ok(Capture { request, fail_on_drop, print_names, quiet, level })
 }
 
@@ -144,8 +144,8 @@ pub(super) fn direction(flags: &PacketFlags) -> Direction {
 }
 
 /// The least that is told.
-pub(super) fn level(quiet: bool, verbose: u8, global: &GlobalFlags) -> Level {
-    match (quiet, verbose) {
+pub(super) fn level(flags: &TellingFlags, global: &GlobalFlags) -> Level {
+    match (flags.quiet, flags.verbose) {
         (true, _) => global.log_level.max(Level::Warn),
         (false, 0) => global.log_level,
         (false, _) => Level::Debug,
@@ -320,7 +320,7 @@ fn autostop(flags: &CaptureFlags) -> Autostop {
     if let Some(packets) = flags.count {
         least(&mut autostop.packets, packets);
     }
-    if let Some(duration) = flags.duration {
+    if let Some(duration) = flags.end.duration {
         least::<Duration>(&mut autostop.duration, duration);
     }
     for criterion in &flags.autostop {
@@ -389,7 +389,7 @@ fn print(
     let mut command = vec![path.to_string_lossy().into_owned(), "-l".to_owned()];
     // tshark has no names unless it is asked for them, and knows -V where tcpdump has -v.
     command.extend((flags.numeric > 0).then(|| "-n".to_owned()));
-    let details = usize::from(flags.verbose.min(3));
+    let details = usize::from(flags.telling.verbose.min(3));
     match name {
         "tcpdump" if details > 0 => command.push(format!("-{}", "v".repeat(details))),
         "tshark" if details > 0 => command.push("-V".to_owned()),

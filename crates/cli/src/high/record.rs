@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use session::{Autostop, Format, On, Output, Recording, Request, Rotation, Triggers};
+use session::{Autostop, Format, On, Output, Recording, Request, Rotation, Spilling, Triggers};
 
 use super::{
     Surroundings,
@@ -47,7 +47,7 @@ pub(crate) fn record(
     let words: Vec<String> = on.iter().map(ToString::to_string).collect();
     let into = format!("{name} on {}", words.join(", "));
     let output = Output::Files(name);
-    let compression = compression(flags.compress, &output)?;
+    let compression = compression(flags.compression.compress, &output)?;
     let request = Request {
         endpoint: endpoint(global, &selection.selectors, surroundings)?,
         selection,
@@ -69,12 +69,13 @@ pub(crate) fn record(
             max_files: flags.max_files,
             max_bytes: flags.max_size,
             exec: flags.exec,
+            spill: flags.spill.map(|directory| Spilling { directory, size: flags.spill_size }),
         }),
         format: Format::Pcapng,
         compression,
         cooked: false,
         rotation: Rotation::Off,
-        autostop: Autostop { duration: flags.duration, ..Autostop::default() },
+        autostop: Autostop { duration: flags.end.duration, ..Autostop::default() },
         ring: flags.resources.buffer_size,
         ring_memory: flags.resources.ring_memory,
         memory: flags.memory,
@@ -89,8 +90,8 @@ pub(crate) fn record(
         application: format!("whaletap {}", env!("CARGO_PKG_VERSION")),
         directory,
     };
-    let level = level(flags.quiet, flags.verbose, global);
-    Ok(Record { request, into, quiet: flags.quiet, level })
+    let level = level(&flags.telling, global);
+    Ok(Record { request, into, quiet: flags.telling.quiet, level })
 }
 
 /// The files' name: in a directory that is there, or that is written like one, ours.
@@ -169,6 +170,7 @@ mod tests {
         assert_eq!(recording.after, Duration::from_secs(10));
         assert_eq!(recording.cooldown, Duration::from_secs(10));
         assert_eq!((recording.max_files, recording.max_bytes, recording.exec), (None, None, None));
+        assert_eq!(recording.spill, None);
         assert!(recording.on.need_engine());
     }
 
@@ -204,6 +206,13 @@ mod tests {
         assert_eq!((some.after, some.cooldown), (Duration::ZERO, Duration::from_secs(1)));
         assert_eq!((some.max_files, some.max_bytes), (Some(3), Some(1 << 30)));
         assert_eq!(some.exec.as_deref(), Some("mail"));
+        for (words, size) in [
+            (&["web", "--spill", "/var/tmp"][..], 4 << 30),
+            (&["web", "--spill", "/var/tmp", "--spill-size", "20GiB"], 20 << 30),
+        ] {
+            let wanted = Spilling { directory: "/var/tmp".into(), size };
+            assert_eq!(recording(words).spill, Some(wanted), "{words:?}");
+        }
         let named = |words: &[&str]| try_with(words).unwrap().request;
         assert_eq!(named(&["web", "--", "tcp", "port", "80"]).expression, "tcp port 80");
         for (text, name) in [
@@ -228,6 +237,8 @@ mod tests {
             &["web", "--on", "dead"],
             &["web", "--on", "rst>5"],
             &["web", "--max-files", "0"],
+            &["web", "--spill-size", "1GiB"],
+            &["web", "--spill", "/var/tmp", "--spill-size", "0"],
             &["web", "--capture-filter", "tcp", "--", "udp"],
         ] {
             match try_with(words) {

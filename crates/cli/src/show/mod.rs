@@ -18,5 +18,8 @@ pub(crate) use json::json;
 pub(crate) use list::{ids, interface_table, table};
 pub(crate) use live::{Rate, live_line};
 pub(crate) use notice::notice;
-pub(crate) use recorded::{not_recorded, recorded, recorded_table, recorder_full, window_short};
+pub(crate) use recorded::{
+    held, keeping, not_recorded, recorded, recorded_table, recorder_full, spill_trouble,
+    window_short,
+};
 pub(crate) use status::{has_lost_engine, status_json, status_table};

@@ -76,9 +76,12 @@ pub(crate) fn notice(notice: &Notice<'_>) -> (Level, String) {
             (Level::Error, super::not_recorded(target, trigger, error))
         }
         Notice::RecorderFull { limit } => (Level::Warn, super::recorder_full(*limit)),
-        Notice::WindowShort { asked, possible } => {
+        Notice::WindowShort { asked, possible, spills } => {
             let level = if possible.is_some() { Level::Warn } else { Level::Info };
-            (level, super::window_short(*asked, *possible))
+            (level, super::window_short(*asked, *possible, *spills))
+        }
+        Notice::Spill { directory, trouble } => {
+            (Level::Warn, super::spill_trouble(directory, trouble))
         }
         Notice::Remark { text } => (Level::Info, (*text).to_owned()),
         other => (Level::Info, format!("{other:?}")),

@@ -1,8 +1,10 @@
 //! What a flight recorder tells.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use session::{CaptureError, Keep, Limit, Record, Recorded, Trigger};
+use session::{
+    CaptureError, HeldBytes, Keep, Limit, Record, Recorded, Recording, SpillTrouble, Trigger,
+};
 
 use super::{bytes, count_of};
 use crate::{
@@ -25,7 +27,7 @@ pub(crate) fn recorded(record: &Record) -> String {
         text.push_str(&format!(" ({further} meanwhile)"));
     }
     if record.short {
-        text.push_str("; memory was used up, so the window is short (--memory)");
+        text.push_str("; memory was used up, so the window is short (--memory, --spill)");
     }
     text
 }
@@ -46,14 +48,55 @@ pub(crate) fn recorder_full(limit: Limit) -> String {
 }
 
 /// Windows are shorter than they are to be, or as long again.
-pub(crate) fn window_short(asked: Keep, possible: Option<Keep>) -> String {
+pub(crate) fn window_short(asked: Keep, possible: Option<Keep>, spills: bool) -> String {
+    let (who, options) = match spills {
+        false => ("memory holds", "--memory says how much there is, --spill goes on on disk"),
+        true => ("memory and spill hold", "--memory and --spill-size say how much there is"),
+    };
     match possible {
-        Some(possible) => format!(
-            "memory holds {} of the {} that are to be kept: --memory says how much there is",
-            keep(possible),
-            keep(asked)
+        Some(possible) => {
+            format!(
+                "{who} {} of the {} that are to be kept: {options}",
+                keep(possible),
+                keep(asked)
+            )
+        }
+        None => format!("{who} the whole {} again", keep(asked)),
+    }
+}
+
+/// What is wrong with the spill.
+pub(crate) fn spill_trouble(directory: &Path, trouble: &SpillTrouble) -> String {
+    let what = match trouble {
+        SpillTrouble::Full { room } => format!(
+            "its file system has room for {} only (--keep-free is left): the oldest packets go",
+            bytes(*room)
         ),
-        None => format!("memory holds the whole {} again", keep(asked)),
+        SpillTrouble::Slow => "it is slower than packets come: windows have gaps".to_owned(),
+        SpillTrouble::Failed { source } => {
+            format!("nothing more is written there, memory has to do: {}", chain(source))
+        }
+        other => format!("{other:?}"),
+    };
+    format!("--spill {}: {what}", directory.display())
+}
+
+/// What is kept, and where there is room for it.
+pub(crate) fn keeping(recording: &Recording, memory: u64) -> String {
+    let mut text = format!("keeping {} of each target: {}", keep(recording.keep), bytes(memory));
+    text.push_str(" in memory");
+    if let Some(spill) = &recording.spill {
+        let (size, directory) = (bytes(spill.size), spill.directory.display());
+        text.push_str(&format!(", then {size} on disk in {directory}"));
+    }
+    text
+}
+
+/// Where that is what is held.
+pub(crate) fn held(held: HeldBytes) -> String {
+    match held.disk {
+        0 => format!("{} held in memory", bytes(held.memory)),
+        disk => format!("{} held in memory, {} on disk", bytes(held.memory), bytes(disk)),
     }
 }
 
@@ -127,7 +170,7 @@ mod tests {
         assert_eq!(
             recorded(&record),
             "web: die: 60.0 s before it and 1 packet in web-die.pcapng (2 further triggers \
-             meanwhile); memory was used up, so the window is short (--memory)"
+             meanwhile); memory was used up, so the window is short (--memory, --spill)"
         );
     }
 
@@ -137,10 +180,22 @@ mod tests {
         assert!(recorder_full(Limit::Bytes(3_000_000)).contains("3.0 MB (--max-size)"));
         let time = |seconds| Keep::Time(Duration::from_secs(seconds));
         assert_eq!(
-            window_short(time(60), Some(time(20))),
-            "memory holds 20.0 s of the 60.0 s that are to be kept: --memory says how much there is"
+            window_short(time(60), Some(time(20)), false),
+            "memory holds 20.0 s of the 60.0 s that are to be kept: --memory says how much there \
+             is, --spill goes on on disk"
         );
-        assert_eq!(window_short(time(60), None), "memory holds the whole 60.0 s again");
+        assert_eq!(window_short(time(60), None, false), "memory holds the whole 60.0 s again");
+        let spilled = window_short(time(60), Some(time(20)), true);
+        assert!(spilled.starts_with("memory and spill hold 20.0 s of the 60.0 s "), "{spilled}");
+        let told = spill_trouble(Path::new("/x"), &SpillTrouble::Full { room: 3_000_000 });
+        assert!(told.starts_with("--spill /x: its file system has room for 3.0 MB"), "{told}");
+    }
+
+    #[test]
+    fn what_is_held_is_told_with_its_place() {
+        assert_eq!(held(HeldBytes { memory: 1000, disk: 0 }), "1.0 kB held in memory");
+        let both = HeldBytes { memory: 1000, disk: 2_000_000 };
+        assert_eq!(held(both), "1.0 kB held in memory, 2.0 MB on disk");
     }
 
     #[test]

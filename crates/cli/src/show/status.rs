@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use session::status::{EngineState, Report, State, TargetReport};
+use session::status::{EngineState, Held, Report, State, TargetReport};
 
 use super::{bytes, count_of, json::escaped};
 use crate::terminal::{Align, Columns, cut};
@@ -12,6 +12,7 @@ const MAX_CELL: usize = 40;
 pub(crate) fn status_table(reports: &[Report], now: u64, whole: bool) -> Vec<String> {
     let (left, right) = (Align::Left, Align::Right);
     let loses = reports.iter().any(|report| report.dropped_by_us > 0);
+    let records = reports.iter().any(|report| report.held.is_some());
     let mut heads = vec![
         ("PID", right),
         ("NAME", left),
@@ -22,7 +23,11 @@ pub(crate) fn status_table(reports: &[Report], now: u64, whole: bool) -> Vec<Str
         ("DROPPED BY KERNEL", right),
     ];
     heads.extend(loses.then_some(("DROPPED BY WHALETAP", right)));
-    heads.extend([("BLIND", right), ("FILE", left)]);
+    heads.push(("BLIND", right));
+    heads.extend(
+        records.then_some([("IN MEMORY", right), ("ON DISK", right)]).into_iter().flatten(),
+    );
+    heads.push(("FILE", left));
     let mut table = Columns::new(&heads);
     for report in reports {
         let file = file(report, whole);
@@ -40,7 +45,13 @@ pub(crate) fn status_table(reports: &[Report], now: u64, whole: bool) -> Vec<Str
             if loses {
                 cells.push(of(|target| target.dropped_by_us.to_string()));
             }
-            cells.extend([target.map(blind).unwrap_or_default(), file.clone()]);
+            cells.push(target.map(blind).unwrap_or_default());
+            if records {
+                let held = |count: fn(Held) -> u64| report.held.map(|held| bytes(count(held)));
+                let both = [held(|held| held.memory), held(|held| held.disk)];
+                cells.extend(both.map(Option::unwrap_or_default));
+            }
+            cells.push(file.clone());
             table.row(cells);
         };
         for target in &report.targets {
@@ -148,6 +159,7 @@ mod tests {
             received: 94,
             dropped_by_kernel: 1,
             dropped_by_us: 0,
+            held: None,
             targets,
         }
     }
@@ -184,6 +196,11 @@ mod tests {
         assert!(status_table(&reports, NOW, true)[1].ends_with("/var/tmp/x.pcapng"));
         reports[0].dropped_by_us = 4;
         assert!(status_table(&reports, NOW, false)[0].contains("DROPPED BY WHALETAP"));
+        reports[0].held = Some(Held { memory: 1000, disk: 2_000_000 });
+        let rows = status_table(&reports, NOW, false);
+        assert!(rows[0].ends_with("BLIND   IN MEMORY   ON DISK   FILE"), "{rows:?}");
+        assert!(rows[1].ends_with("1.0 kB    2.0 MB   x.pcapng"), "{rows:?}");
+        assert!(rows[3].ends_with("-         -   -"), "{rows:?}");
     }
 
     #[test]

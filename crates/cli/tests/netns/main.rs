@@ -12,6 +12,7 @@ mod order;
 mod privileges;
 mod record;
 mod rotation;
+mod spill;
 mod stalls;
 mod status;
 mod whaletap;

@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use lab::{Frames, Namespace, Net, Program, Records, Reference, Running, Station, judge};
@@ -16,21 +16,22 @@ use crate::{
     whaletap::{LIMIT, Whaletap, eventually, interface, selector, whaletap},
 };
 
-const SECOND: u64 = 1_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     u64::try_from(since.as_nanos()).unwrap()
 }
 
 /// Steady traffic in the background: numbered frames.
-fn stream(a: &Namespace, rate: u64, seconds: u64) -> Running {
-    a.traffic(&format!("send --dev eth0 --size 200 --rate {rate} --seconds {seconds}")).unwrap()
+pub(crate) fn stream(a: &Namespace, size: u64, rate: u64, seconds: u64) -> Running {
+    let line = format!("send --dev eth0 --size {size} --rate {rate} --seconds {seconds}");
+    a.traffic(&line).unwrap()
 }
 
 /// Waits until so many files of a target were told of, and says which the last one is, and what was
 /// told.
-fn recorded(
+pub(crate) fn recorded(
     recorder: &mut Whaletap,
     target: &str,
     trigger: &str,
@@ -50,7 +51,7 @@ fn recorded(
 }
 
 /// What the section header of a file says beside the command line.
-fn about(file: &Path) -> String {
+pub(crate) fn about(file: &Path) -> String {
     let blocks = Blocks::read(file);
     assert_eq!(blocks.rest, 0);
     let comments = blocks.of_kind(SECTION).next().unwrap().comments();
@@ -58,12 +59,12 @@ fn about(file: &Path) -> String {
 }
 
 /// The timestamps of a file's frames.
-fn stamps(records: &Records) -> Vec<u64> {
+pub(crate) fn stamps(records: &Records) -> Vec<u64> {
     records.all.iter().map(|record| record.timestamp_ns).collect()
 }
 
 /// Every frame that tcpdump saw from `begin` to `end` is in the file, once.
-fn assert_holds(ours: &Records, theirs: &Records, begin: u64, end: u64) {
+pub(crate) fn assert_holds(ours: &Records, theirs: &Records, begin: u64, end: u64) {
     let within = |records: &Records| {
         let all = records.all.iter().filter(|it| (begin..=end).contains(&it.timestamp_ns));
         let mut all: Vec<_> = all.map(|it| (it.timestamp_ns, it.data.clone())).collect();
@@ -88,9 +89,9 @@ fn a_signal_writes_what_was_before_and_behind_it() {
     fs::create_dir(&out).unwrap();
     let words = ["--keep", "2s", "--after", "1s", "--on", "signal"];
     let mut ours = Whaletap::record(&[&b], &out, words);
-    let traffic = stream(&a, 2000, 8);
-    // Older than the window and its slack when the signal comes.
-    std::thread::sleep(Duration::from_millis(6500));
+    let traffic = stream(&a, 200, 2000, 8);
+    // Older than the window and its slack when the signal comes: 6.5 s of them.
+    ours.wait_for(13_000);
     assert_eq!(names(&out), NONE, "nothing is written before");
     let trigger = now();
     ours.signal("USR2");
@@ -129,18 +130,21 @@ fn a_second_trigger_makes_the_file_longer_and_a_later_one_has_its_whole_window()
     let (directory, _) = scratch();
     let words = ["--keep", "2s", "--after", "1s", "--cooldown", "500ms", "--on", "signal"];
     let mut ours = Whaletap::record(&[&b], directory.path(), words);
-    let traffic = stream(&a, 500, 7);
-    std::thread::sleep(Duration::from_millis(2500));
+    // The traffic is the clock: 500 frames are a second.
+    let traffic = stream(&a, 200, 500, 7);
+    ours.wait_for(1250);
     let first = now();
     ours.signal("USR2");
-    std::thread::sleep(Duration::from_millis(700));
+    let captured = ours.counts().captured;
+    ours.wait_for(captured + 250);
     let second = now();
     ours.signal("USR2");
     let (file, line) = recorded(&mut ours, b.name(), "signal", 1);
     assert!(line.contains("(1 further trigger meanwhile)"), "{line}");
-    // Within the cooldown: counted.
+    // Within the cooldown: counted. Nobody tells of its end, but time.
     ours.signal("USR2");
-    std::thread::sleep(Duration::from_millis(900));
+    let captured = ours.counts().captured;
+    ours.wait_for(captured + 450);
     let third = now();
     ours.signal("USR2");
     let (again, _) = recorded(&mut ours, b.name(), "signal", 2);
@@ -186,12 +190,19 @@ fn frames_can_be_triggers() {
     let (file, line) = recorded(&mut ours, b.name(), "rst", 1);
     assert!(line.contains("rst (more than 2 resets in 1s)"), "{line}");
     assert_eq!(Records::read(&file).unwrap().len(), 13);
-    // The other one has a cooldown of its own, and this one's is not over.
+    // Its cooldown is not over, and another kind has one of its own.
+    inject(&a, "eth0", &segments[..3]);
+    ours.wait_for(16);
+    assert_eq!(names(directory.path()).len(), 1);
     let mut datagram = frames.udp4(40);
     datagram[36..38].copy_from_slice(&7777_u16.to_be_bytes());
-    inject(&a, "eth0", &[datagram.clone()]);
-    ours.wait_for(14);
-    assert_eq!(names(directory.path()).len(), 1);
+    for _ in 0..2 {
+        inject(&a, "eth0", &[datagram.clone()]);
+    }
+    ours.wait_for(18);
+    let (_, line) = recorded(&mut ours, b.name(), "match", 1);
+    assert!(line.contains("match (udp port 7777)"), "{line}");
+    assert_eq!(names(directory.path()).len(), 2);
     inject(&c, "lo", &[datagram]);
     let (file, line) = recorded(&mut ours, c.name(), "match", 1);
     assert!(line.contains("match (udp port 7777)"), "{line}");
@@ -199,7 +210,7 @@ fn frames_can_be_triggers() {
     assert_eq!(records.len(), 1, "the frame itself is in it, and nothing of the other target");
     let summary = ours.stop();
     summary.assert_adds_up();
-    assert_eq!(names(directory.path()).len(), 2);
+    assert_eq!(names(directory.path()).len(), 3);
 }
 
 #[test]
@@ -241,7 +252,7 @@ fn memory_is_bounded_and_a_short_window_is_told() {
     ];
     let mut ours = Whaletap::record(&[&b], directory.path(), words);
     let before = resident(ours.pid());
-    let traffic = stream(&a, 20_000, 20);
+    let traffic = stream(&a, 200, 20_000, 20);
     ours.running.wait_for_line("warning: memory holds ", LIMIT).unwrap();
     eventually("the window is full", LIMIT, || ours.counts().captured > 60_000);
     let mut most = 0;

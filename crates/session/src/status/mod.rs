@@ -16,7 +16,7 @@ mod place;
 mod report;
 
 pub use ask::{Found, MAX_REPORT, Silent, ask};
-pub use report::{BlindWindow, EngineState, Netns, Owner, Report, State, TargetReport};
+pub use report::{BlindWindow, EngineState, Held, Netns, Owner, Report, State, TargetReport};
 
 pub(crate) use listener::Listener;
 pub(crate) use report::{About, now};

@@ -35,8 +35,19 @@ pub struct Report {
     pub dropped_by_kernel: u64,
     /// Packets for which the memory, or the disk, had no room.
     pub dropped_by_us: u64,
+    /// What a recorder holds; `None` when nothing is recorded.
+    pub held: Option<Held>,
     /// Every capture, ended ones too.
     pub targets: Vec<TargetReport>,
+}
+
+/// What a recorder holds, and where, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// In memory.
+    pub memory: u64,
+    /// On disk.
+    pub disk: u64,
 }
 
 /// Whose session it is.
@@ -157,6 +168,7 @@ impl Report {
             received: total.received,
             dropped_by_kernel: total.dropped_by_kernel,
             dropped_by_us: total.dropped_by_us,
+            held: snapshot.held.map(|held| Held { memory: held.memory, disk: held.disk }),
             targets,
         }
     }
@@ -220,6 +232,7 @@ pub(super) mod tests {
             file: Some("/tmp/x.pcapng".into()),
             files: 1,
             recorded: Vec::new(),
+            held: None,
         };
         let about = About {
             version: "whaletap 1.2.3".into(),
@@ -253,6 +266,7 @@ pub(super) mod tests {
                 "received": 188,
                 "dropped_by_kernel": 0,
                 "dropped_by_us": 8,
+                "held": null,
                 "targets": [
                     {"name": "web-0", "ids": ["3f2a0"],
                      "netns": {"dev": 4, "ino": 4_026_532_321_u64}, "state": "capturing",
