@@ -170,11 +170,14 @@ impl Hog {
 
 /// A sender of a fleet's hub; see [`Fleet`](super::fleet::Fleet).
 pub(super) fn from_device(namespace: &Namespace, words: &str) -> Result<Program> {
+    Ok(here(words)?.inside(namespace).limit(SENDING))
+}
+
+/// The traffic program on the sender's core, in this machine's own namespace.
+pub(super) fn here(words: &str) -> Result<Program> {
     let program = lab::traffic::program()?;
     Ok(Program::new("taskset")
         .args(["--cpu-list", SENDER_CORE])
         .arg(program)
-        .args(words.split_whitespace())
-        .inside(namespace)
-        .limit(SENDING))
+        .args(words.split_whitespace()))
 }

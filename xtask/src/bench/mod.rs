@@ -17,6 +17,7 @@ mod load;
 mod machine;
 mod options;
 mod page;
+mod record;
 mod scale;
 mod scratch;
 mod spread;
@@ -112,6 +113,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             Section::Scale => scale::run(&bench)?,
             Section::Bystander => bystander::run(&bench)?,
             Section::Start => start::run(&bench)?,
+            Section::Record => record::run(&bench)?,
         };
         findings.notes.push(calm);
         findings.notes.push(format!("measured in {:.0} s", began.elapsed().as_secs_f64()));

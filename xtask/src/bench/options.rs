@@ -13,10 +13,12 @@ pub(super) enum Section {
     Bystander,
     /// The time from exec to the first packet.
     Start,
+    /// The flight recorder with twenty targets.
+    Record,
 }
 
 impl Section {
-    const ALL: [Self; 4] = [Self::Cpu, Self::Scale, Self::Bystander, Self::Start];
+    const ALL: [Self; 5] = [Self::Cpu, Self::Scale, Self::Bystander, Self::Start, Self::Record];
 
     /// Its word on the command line and in the page.
     pub(super) fn word(self) -> &'static str {
@@ -25,6 +27,7 @@ impl Section {
             Self::Scale => "scale",
             Self::Bystander => "bystander",
             Self::Start => "start",
+            Self::Record => "record",
         }
     }
 }
@@ -66,7 +69,7 @@ impl Options {
                     let wanted = value()?;
                     let section = Section::ALL.into_iter().find(|known| known.word() == *wanted);
                     options.sections.push(section.with_context(|| {
-                        format!("no section {wanted}: cpu, scale, bystander, start")
+                        format!("no section {wanted}: cpu, scale, bystander, start, record")
                     })?);
                 }
                 other => bail!(
@@ -98,7 +101,7 @@ mod tests {
     fn words_are_read() {
         let options = Options::parse(&["--rounds", "7", "--section", "start"]).unwrap();
         assert_eq!((options.rounds, options.sections()), (7, vec![Section::Start]));
-        assert_eq!(Options::parse(&[]).unwrap().sections().len(), 4);
+        assert_eq!(Options::parse(&[]).unwrap().sections().len(), 5);
         for wrong in [&["--rounds"][..], &["--rounds", "x"], &["--section", "all"], &["fast"]] {
             assert!(Options::parse(wrong).is_err(), "{wrong:?}");
         }
