@@ -12,6 +12,7 @@ use sys::ring::Frame;
 
 use super::{
     Keep, Record, RecorderConfig, Spiller, Track, Trigger,
+    about::{Lack, about, told},
     memory::{self, Look, MemoryWatch, Word},
     resets::is_reset,
     track::{Allowance, OpenFile},
@@ -564,51 +565,5 @@ impl Desk {
         for track in self.outputs.iter_mut().filter_map(|output| output.track.as_mut()) {
             track.shift(nanoseconds);
         }
-    }
-}
-
-/// What a window lacks.
-struct Lack {
-    /// It is shorter than asked for, for want of room.
-    is_short: bool,
-    /// There is something before what is whole.
-    has_gaps: bool,
-    spills: bool,
-}
-
-/// What stands in a file of why it is there.
-fn about(
-    target: &str,
-    trigger: &Trigger,
-    config: &RecorderConfig,
-    held: Duration,
-    lack: &Lack,
-) -> String {
-    let seconds = |time: Duration| format!("{:.3} s", time.as_secs_f64());
-    let (asked, is_whole) = match config.keep {
-        Keep::Time(time) => (seconds(time), held >= time),
-        Keep::Bytes(bytes) => (format!("{bytes} bytes"), !lack.is_short),
-    };
-    let why = match (lack.is_short, lack.spills, is_whole) {
-        (true, false, _) => ": memory was used up (--memory)",
-        (true, true, _) => ": memory and spill were used up (--memory, --spill-size)",
-        (false, _, true) => "",
-        (false, _, false) => ": it was not recorded before",
-    };
-    let gaps = if lack.has_gaps { "; before that there are gaps" } else { "" };
-    let at = Moment::of(trigger.at).exactly();
-    format!(
-        "flight recorder: {target}: {} at {at}; window before it: asked for {asked}, held \
-         {}{why}{gaps}; followed by {}",
-        told(trigger),
-        seconds(held),
-        seconds(config.after),
-    )
-}
-
-fn told(trigger: &Trigger) -> String {
-    match &*trigger.detail {
-        "" => trigger.name.clone(),
-        detail => format!("{} ({detail})", trigger.name),
     }
 }

@@ -16,6 +16,7 @@
 //! bytes move behind it. When the disk is full the oldest chunk on disk goes; when it is too slow,
 //! the oldest one in memory, as without a spill.
 
+mod about;
 mod config;
 mod desk;
 mod held;

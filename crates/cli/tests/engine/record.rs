@@ -234,3 +234,34 @@ fn a_death_is_written_in_the_cooldown_of_something_else() {
     let finished = ours.wait().unwrap();
     assert_ended(&finished, 0, &["2 files, the last: "]);
 }
+
+/// What the kernel sends in the name of a process that was killed comes before its end is told.
+#[test]
+fn the_reset_of_one_that_was_killed_is_in_its_file() {
+    let engine = Engine::shared().unwrap();
+    let db = engine.run(idle("db")).unwrap();
+    let sink = ContainerSpec::new("web").traffic("tcp-sink --listen 0.0.0.0:9 --seconds 600");
+    let web = engine.run(sink).unwrap();
+    let listens = || {
+        let sockets = web.exec(["cat", "/proc/net/tcp"]).run().unwrap().stdout_text();
+        sockets.contains(":0009 00000000:0000 0A")
+    };
+    until("it listens", LIMIT, listens);
+    let directory = tempfile::tempdir().unwrap();
+    let words = [web.name(), "--keep", "30s", "--after", "0", "--on", "die", "--", "tcp"];
+    let mut ours = record(directory.path(), &words);
+    let address = web.address().unwrap();
+    let line = format!("tcp-send --to {address}:9 --size 1000 --rate 100000 --seconds 60");
+    let program = Program::new(lab::traffic::program().unwrap());
+    let program = program.args(line.split_whitespace()).limit(3 * LIMIT);
+    let sender = db.enter(program).unwrap().start().unwrap();
+    wait_for(&mut ours, 100);
+    web.kill().unwrap();
+    let file = recorded(&mut ours, web.name(), "die (exit code 137): ");
+    sender.kill();
+    let resets = format!("src host {address} and tcp[tcpflags] & tcp-rst != 0");
+    let told = Program::new("tcpdump").args(["-n", "-r"]).arg(&file).arg(resets).run().unwrap();
+    assert!(told.stdout_text().contains("Flags [R"), "{told:?}");
+    signal(ours.pid(), "INT");
+    assert_ended(&ours.wait().unwrap(), 0, &["1 file, the last: "]);
+}
