@@ -1,3 +1,4 @@
+mod ages;
 mod asking;
 mod connection;
 mod inspections;
@@ -8,7 +9,7 @@ use std::{convert::Infallible, time::Duration};
 
 use model::Container;
 
-use self::{connection::Connection, known::Known, told::Told};
+use self::{ages::Ages, connection::Connection, known::Known, told::Told};
 use crate::{Engine, Error, Filter, Happening};
 
 /// How often containers are listed, so that what no event told is made up for.
@@ -75,7 +76,8 @@ pub enum News {
 /// only the stream that was cut; one that was started again has forgotten them.
 ///
 /// Filters are applied by the engine: with them, each event of a container that was not listed
-/// costs a question before it is told.
+/// costs a question before it is told. `since` and `before` are asked for once, and mean from then
+/// on what they meant then: the container that they name may be removed.
 ///
 /// # Panics
 ///
@@ -88,24 +90,25 @@ pub async fn watch<F>(
 where
     F: Future<Output = Result<Engine, Error>>,
 {
+    let (mut ages, filters) = Ages::take_out(filters);
     let mut known = Known::default();
     let mut told = Told::default();
     let mut pause = FIRST_PAUSE;
     let mut is_lost = false;
     let mut is_listed = false;
     loop {
-        let error = match begin(connect(), filters, &told).await {
+        let error = match begin(connect(), &filters, &mut ages, &told).await {
             Ok(Begun { connection, list, deaf: None }) => {
                 (pause, is_lost, is_listed) = (FIRST_PAUSE, false, true);
                 tell(News::Connected { engine: connection.engine().clone() });
-                connection.follow(list, true, &mut known, &mut told, &mut tell).await
+                connection.follow(list, true, &ages, &mut known, &mut told, &mut tell).await
             }
             Ok(Begun { connection, list, deaf: Some(error) }) => {
                 if !std::mem::replace(&mut is_lost, true) {
                     tell(News::Lost(error));
                 }
                 let all = !std::mem::replace(&mut is_listed, true);
-                let lists = connection.follow(list, all, &mut known, &mut told, &mut tell);
+                let lists = connection.follow(list, all, &ages, &mut known, &mut told, &mut tell);
                 // Until it is time to ask for events again, or the engine is lost altogether.
                 let _ = tokio::time::timeout(RECONCILE, lists).await;
                 continue;
@@ -134,6 +137,7 @@ struct Begun {
 async fn begin(
     connecting: impl Future<Output = Result<Engine, Error>>,
     filters: &[Filter],
+    ages: &mut Ages,
     told: &Told,
 ) -> Result<Begun, Error> {
     let engine = connecting.await?;
@@ -143,7 +147,10 @@ async fn begin(
         Err(error @ Error::Timeout { .. }) => return Err(error),
         Err(error) => (None, Some(error)),
     };
-    let list = engine.describe_all(filters, true).await;
+    let list = match ages.settle(&engine).await {
+        Ok(()) => engine.describe_all(filters, true).await,
+        Err(error) => Err(error),
+    };
     match (list, deaf) {
         (Ok(list), deaf) => {
             let connection = Connection::new(engine, happenings, filters);

@@ -158,6 +158,30 @@ fn health_and_filters_are_told() {
     assert!(!some.told().iter().any(|news| news.contains(other.name())), "{:#?}", some.told());
 }
 
+/// Whom another container's age is compared with may go.
+#[test]
+fn ages_are_compared_with_who_is_gone() {
+    let engine = engine();
+    let run = |name| engine.run(ContainerSpec::new(name)).unwrap();
+    let (older, named, younger) = (run("older"), run("named"), run("younger"));
+    let mut since = follow(&engine, &[&format!("since={}", named.name())]);
+    let mut before = follow(&engine, &[&format!("before={}", named.name())]);
+    drop(named);
+    let new = run("new");
+    since.happened(new.id(), is_started);
+    assert_eq!(since.inspected(new.id()).pid, Some(new.pid().unwrap()));
+    for container in [&older, &younger, &new] {
+        container.kill().unwrap();
+    }
+    since.happened(younger.id(), is_dead);
+    since.happened(new.id(), is_dead);
+    before.happened(older.id(), is_dead);
+    assert!(!since.told().iter().any(|news| news.contains(older.name())), "{:#?}", since.told());
+    let strangers = [younger.name(), new.name()];
+    let is_strangers = |news: &String| strangers.iter().any(|name| news.contains(name));
+    assert!(!before.told().iter().any(is_strangers), "{:#?}", before.told());
+}
+
 /// Killed in the middle, with containers that live on: one that stays, one that ends meanwhile.
 #[test]
 fn an_engine_that_is_killed_is_followed_again() {

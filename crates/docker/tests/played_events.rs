@@ -19,7 +19,7 @@ use std::{
 
 use following::{Following, PATIENT};
 use lab::PlayedEngine;
-use model::ContainerState;
+use model::{Container, ContainerState};
 use whaletap_docker::{Endpoint, Engine, Error, Happening, Happenings, News, What};
 
 /// What a missed event may cost.
@@ -30,6 +30,8 @@ const MADE_UP: Duration = Duration::from_secs(5);
 struct Played {
     /// JSON of the containers' list.
     list: Mutex<String>,
+    /// The same of those that pass `since`; `None` refuses the question.
+    since: Mutex<Option<String>>,
     /// Paths that were asked for.
     asked: Mutex<Vec<String>>,
     /// How many streams of events were asked for so far.
@@ -124,6 +126,11 @@ impl Played {
         if path.contains("/containers/json") {
             if self.hanging.lock().unwrap().iter().any(|hanging| hanging == "list") {
                 return None;
+            }
+            if path.contains("since") {
+                let refused = answer("404 Not Found", r#"{"message":"No such container: bb"}"#);
+                let since = self.since.lock().unwrap().clone();
+                return Some(since.map_or(refused, |rows| answer("200 OK", &format!("[{rows}]"))));
             }
             return Some(answer("200 OK", &format!("[{list}]")));
         }
@@ -429,4 +436,26 @@ fn filters_are_the_engine_s_also_for_events() {
         assert_eq!(following.inspected("bb").pid, Some(7));
         assert!(!following.told().iter().any(|news| news.contains("n-aa")));
     }
+}
+
+/// Engines refuse a list by age once the container that it names is gone.
+#[test]
+fn an_age_is_compared_as_it_was_at_the_start() {
+    let [aa, bb, cc, dd] = ["aa", "bb", "cc", "dd"].map(|id| row(id, id, "running", "e1"));
+    let stage = Stage::new(&[&*aa, &bb, &cc].join(","));
+    *stage.played.since.lock().unwrap() = Some(cc.clone());
+    let events = stage.events();
+    let mut following = stage.follow(&["since=bb"]);
+    let ids = |live: &[Container]| live.iter().map(|c| c.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&following.listed(PATIENT)), ["cc"]);
+    *stage.played.since.lock().unwrap() = None;
+    stage.set_list(&[aa, cc, dd].join(","));
+    assert_eq!(ids(&following.listed_with("dd", true, PATIENT)), ["cc", "dd"]);
+    for id in ["aa", "bb", "cc"] {
+        events.send(event(id, "die", START + 1)).unwrap();
+    }
+    following.happened("cc", |what| matches!(what, What::Died { .. }));
+    let told = following.told();
+    assert!(!told.iter().any(|news| news.starts_with("lost")), "{told:#?}");
+    assert!(!told.iter().any(|news| news.contains("n-aa") || news.contains("n-bb")), "{told:#?}");
 }

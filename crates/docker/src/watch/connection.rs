@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use super::{
     News, RECONCILE,
+    ages::Ages,
     asking::{Asking, narrowed},
     inspections::Inspections,
     known::{Known, Learnt},
@@ -78,12 +79,13 @@ impl Connection {
         mut self,
         list: Vec<Described>,
         all: bool,
+        ages: &Ages,
         known: &mut Known,
         told: &mut Told,
         tell: &mut impl FnMut(News),
     ) -> Error {
         known.list_begins();
-        self.listed(list, all, known);
+        self.listed(list, all, ages, known);
         loop {
             self.ask(known);
             if self.owed.as_ref().is_some_and(|(awaited, _)| awaited.is_empty()) {
@@ -95,14 +97,16 @@ impl Connection {
                 wake.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + RECONCILE);
             tokio::select! {
                 happening = next(&mut self.happenings) => match happening {
-                    Ok(happening) if told.is_new(&happening) => {
+                    Ok(happening)
+                        if ages.pass(&happening.container.id) && told.is_new(&happening) =>
+                    {
                         self.happened(happening, known, tell);
                     }
                     Ok(_) => {}
                     Err(error) => return error,
                 },
                 Some(answer) = self.answers.next() => {
-                    if let Err(error) = self.answered(answer, known, tell) {
+                    if let Err(error) = self.answered(answer, ages, known, tell) {
                         return error;
                     }
                 }
@@ -148,13 +152,14 @@ impl Connection {
     fn answered(
         &mut self,
         answer: Answer,
+        ages: &Ages,
         known: &mut Known,
         tell: &mut impl FnMut(News),
     ) -> Result<(), Error> {
         match answer {
             Answer::List(list) => {
                 self.next_list = Some(Instant::now() + RECONCILE);
-                self.listed(list?, false, known);
+                self.listed(list?, false, ages, known);
             }
             Answer::Inspection(id, answer) => self.inspected(id, answer, known, tell),
             Answer::Passes(id, answer) => {
@@ -175,7 +180,8 @@ impl Connection {
     }
 
     /// A list came; `all` of it is new to us, or only what differs from what is known.
-    fn listed(&mut self, list: Vec<Described>, all: bool, known: &mut Known) {
+    fn listed(&mut self, mut list: Vec<Described>, all: bool, ages: &Ages, known: &mut Known) {
+        list.retain(|row| ages.pass(&row.container.id));
         let inspections = &self.inspections;
         let differences = known.list(list, all, |id| inspections.is_pending(id));
         let mut awaited = HashSet::new();
