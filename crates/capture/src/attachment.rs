@@ -3,6 +3,8 @@ use std::{net::IpAddr, os::fd::OwnedFd, time::Duration};
 use model::NetnsId;
 use sys::{packet::PacketSocket, ring::Geometry};
 
+use crate::Hold;
+
 /// The number under which a capture is known for the life of its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CaptureId(pub u32);
@@ -48,6 +50,8 @@ pub struct Attachment {
     pub follows: Option<CaptureId>,
     /// What was missed before, where that is known.
     pub blind: Option<Blind>,
+    /// What has held up others for the sake of its frames; over when it is attached.
+    pub hold: Option<Hold>,
 }
 
 /// What a capture missed at its beginning.

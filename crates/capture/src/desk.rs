@@ -439,6 +439,7 @@ mod tests {
             only: Some(vec!["lo".to_owned()]),
             follows: None,
             blind: None,
+            hold: None,
         };
         Source::new(attachment, 0).unwrap()
     }

@@ -14,6 +14,8 @@ const _: () = assert!(SORT_WINDOW.as_nanos() == 1_000_000);
 const BATCH: u32 = 64;
 /// From how many frames on that are gone their entries are cleared away.
 const COMPACT_AT: usize = 1024;
+/// While frames wait for another ring's, no more than this part of theirs is held: an eighth.
+const SPARED: u32 = 8;
 /// How far ahead of the frame that is looked at memory is fetched, in bytes.
 const READ_AHEAD: u32 = 4096;
 
@@ -277,20 +279,35 @@ impl Lane {
 
     /// Whether more than half of the ring is held.
     pub(crate) fn is_pressed(&self) -> bool {
-        self.in_ring * 2 > self.blocks()
+        self.holds_more_than(2)
     }
 
     /// Gives ring memory back by copying held blocks out, oldest first, until the ring is no
     /// longer pressed or the budget is at its end. Says whether it was enough.
     pub(crate) fn relieve(&mut self, budget: &Budget) -> bool {
+        self.shrink(2, budget)
+    }
+
+    /// The same until hardly anything of the ring is held: where it is known that frames will wait
+    /// for long, the kernel has nearly all of the ring meanwhile.
+    pub(crate) fn spare(&mut self, budget: &Budget) {
+        self.shrink(SPARED, budget);
+    }
+
+    fn shrink(&mut self, part: u32, budget: &Budget) -> bool {
         let mut index = 0;
-        while self.is_pressed() && index < self.held.len() {
+        while self.holds_more_than(part) && index < self.held.len() {
             if !self.copy_out(index, budget, false) {
                 return false;
             }
             index += 1;
         }
-        !self.is_pressed()
+        !self.holds_more_than(part)
+    }
+
+    /// Whether more than the `part`th part of the ring is held.
+    fn holds_more_than(&self, part: u32) -> bool {
+        self.in_ring.saturating_mul(part) > self.blocks()
     }
 
     /// Lets the ring go, and with it the namespace. Frames that still wait are copied out,

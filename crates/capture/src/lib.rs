@@ -26,6 +26,7 @@ mod error;
 mod estate;
 mod event;
 mod file_name;
+mod hold;
 mod lane;
 mod merge;
 mod output;
@@ -43,6 +44,7 @@ pub use config::{Config, Destination, Format, KeepFree, SectionText};
 pub use error::Error;
 pub use event::{Ending, Event, Limit, Report, Snapshot, SourceReport};
 pub use file_name::{FileName, Moment};
+pub use hold::Hold;
 pub use pipeline::Pipeline;
 pub use recorder::{
     HeldBytes, Keep, Record, Recorded, RecorderConfig, ResetLimit, SpillConfig, SpillTrouble,

@@ -2,7 +2,10 @@
 
 use std::{
     net::IpAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -10,10 +13,10 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use sys::{packet::PacketSocket, poll::Waker, ring::Geometry};
 
 use crate::{
-    Attachment, CaptureId, Config, Error, Event, Identity, Report, Snapshot, Trigger,
+    Attachment, CaptureId, Config, Error, Event, Hold, Identity, Report, Snapshot, Trigger,
     crew::Crew,
     reader::{Command, Reader},
-    source::Place,
+    source::{Place, list_early},
 };
 
 /// Rings, files, and the two threads between them: see [`crate`].
@@ -23,6 +26,8 @@ pub struct Pipeline {
     waker: Waker,
     crew: Arc<Crew>,
     threads: Vec<JoinHandle<()>>,
+    /// How many holds there were.
+    holds: AtomicU64,
 }
 
 impl Pipeline {
@@ -52,7 +57,7 @@ impl Pipeline {
             let thread = thread::Builder::new().name(name.to_owned()).spawn(move || life(&crew));
             threads.push(thread.map_err(|source| Error::Thread { source })?);
         }
-        Ok((Self { commands, waker, crew, threads }, events))
+        Ok((Self { commands, waker, crew, threads, holds: AtomicU64::new(0) }, events))
     }
 
     /// Begins to capture a namespace; comes back when its interfaces are in the file.
@@ -61,8 +66,18 @@ impl Pipeline {
     /// When its rings cannot be mapped, or the pipeline has ended.
     pub fn attach(&self, attachment: Attachment) -> Result<(), Error> {
         let (answer, attached) = bounded(1);
-        self.tell(Command::Attach(Box::new(attachment), answer));
+        let found = list_early(&attachment.netlink);
+        self.tell(Command::Attach(Box::new(attachment), found, answer));
         attached.recv().unwrap_or(Err(Error::Ended))
+    }
+
+    /// Something is about to be captured whose frames are from `since` on, in nanoseconds since the
+    /// epoch: no frame that is later is written before what is held is
+    /// [attached](Attachment::hold), or given up. To be called before its sockets are opened.
+    #[must_use]
+    pub fn hold(&self, since: u64) -> Hold {
+        let id = self.holds.fetch_add(1, Ordering::Relaxed);
+        Hold::new(id, since, self.commands.clone(), self.waker.clone())
     }
 
     /// Gives a capture further sockets, for interfaces that came up since.

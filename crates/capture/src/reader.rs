@@ -3,11 +3,12 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use model::Interface;
 use sys::{
     packet::PacketSocket,
     poll::{Poller, Trigger, Waker},
@@ -21,6 +22,7 @@ use crate::{
     clock::{self, StepWatch},
     config::FLUSH_AFTER,
     desk::{Desk, Told},
+    hold::Holds,
     lane::Lane,
     merge::{Step, merge},
     recorder::{self, Spiller},
@@ -31,7 +33,19 @@ use crate::{
 /// What the reader is told.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Attach(Box<Attachment>, Sender<Result<(), Error>>),
+    /// With its interfaces, where they were asked for.
+    Attach(Box<Attachment>, Option<Vec<Interface>>, Sender<Result<(), Error>>),
+    Hold {
+        id: u64,
+        since: u64,
+    },
+    Watch {
+        id: u64,
+        rings: Weak<Vec<Ring>>,
+    },
+    Release {
+        id: u64,
+    },
     Extend(CaptureId, Vec<(Option<u32>, PacketSocket)>, Geometry),
     Detach(CaptureId, Place),
     Forget(CaptureId),
@@ -70,6 +84,7 @@ struct Renaming {
 #[derive(Debug)]
 pub(crate) struct Reader {
     lanes: Vec<Lane>,
+    holds: Holds,
     desk: Desk,
     budget: Arc<Budget>,
     outcomes: Receiver<Outcome>,
@@ -130,6 +145,12 @@ impl Reader {
             outbox,
             waker.clone(),
         );
+        let is_split = match &config.destination {
+            Destination::Files { split, .. } => *split,
+            Destination::Recorder { .. } => true,
+            Destination::Stream { .. } => false,
+        };
+        let holds = Holds::new(!is_split || config.print.is_some());
         let poller = Poller::new()?;
         poller.add(&waker, KEY_WAKER, Trigger::Level)?;
         let nap = Poller::new()?;
@@ -139,6 +160,7 @@ impl Reader {
         let desk = Desk::new(config, Arc::clone(&budget), orders, told, spiller);
         let reader = Self {
             lanes: Vec::new(),
+            holds,
             desk,
             budget,
             outcomes,
@@ -166,13 +188,15 @@ impl Reader {
     /// Waits for something to do, and does it. `true`: it is over, and [`Reader::finish`] is next.
     pub(crate) fn turn(&mut self) -> Result<bool, Error> {
         self.wait()?;
+        // Before anybody is heard: who asks to hold something up from a moment on has not been passed
+        // by then.
+        let now = clock::now();
         while let Ok(command) = self.commands.try_recv() {
             self.obey(command);
         }
         while let Ok(outcome) = self.outcomes.try_recv() {
             self.desk.hear(outcome);
         }
-        let now = clock::now();
         self.take_in(now);
         self.emit(now);
         self.next_turn = self.desk.turn_by_clock(now);
@@ -241,11 +265,17 @@ impl Reader {
         let now = clock::now();
         let until = |moment: u64| Duration::from_nanos(moment.saturating_sub(now)).max(MIN_SLEEP);
         let front = self.lanes.iter_mut().filter_map(Lane::front).min();
+        // Whoever ends a hold sooner says so.
+        let held = |moment: u64| {
+            let settles = self.holds.settles(moment);
+            settles.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+        };
         let waiting = front.map(|front| {
             if self.stalled {
                 return RETRY;
             }
-            until(self.lanes.iter().map(|lane| lane.settles_at(front)).max().unwrap_or(0))
+            let settles = self.lanes.iter().map(|lane| lane.settles_at(front)).max().unwrap_or(0);
+            until(settles).max(held(front))
         });
         let draining = self.sources().any(Source::is_draining).then_some(MIN_SLEEP);
         let flush = self.desk.outputs.iter().filter_map(|output| output.chunk_since).min();
@@ -253,17 +283,24 @@ impl Reader {
         let duration = self.duration.map(|all| all.saturating_sub(self.started.elapsed()));
         let turn = self.next_turn.map(until);
         let renaming = self.renames.front().map(|renaming| {
-            until(self.lanes.iter().map(|lane| lane.settles_at(renaming.at)).max().unwrap_or(0))
+            let settles = self.lanes.iter().map(|lane| lane.settles_at(renaming.at)).max();
+            until(settles.unwrap_or(0)).max(held(renaming.at))
         });
         [waiting, draining, flush, duration, turn, renaming].into_iter().flatten().min()
     }
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Attach(attachment, answer) => {
+            Command::Attach(attachment, found, answer) => {
                 // Whoever asked may have given up.
-                let _ = answer.send(self.attach(*attachment));
+                let _ = answer.send(self.attach(*attachment, found));
             }
+            Command::Hold { id, since } if self.desk.ending.is_none() => {
+                self.holds.begin(id, since);
+            }
+            Command::Hold { .. } => {}
+            Command::Watch { id, rings } => self.holds.watch(id, rings),
+            Command::Release { id } => self.holds.release(id),
             Command::Extend(id, sockets, geometry) => {
                 // What cannot be mapped is not captured, and the interface has no frames.
                 let _ = self.extend(id, sockets, geometry);
@@ -296,7 +333,11 @@ impl Reader {
 
     /// What fails leaves nothing behind: descriptors that are closed are not waited for, and
     /// outputs are made when nothing can fail any more.
-    fn attach(&mut self, attachment: Attachment) -> Result<(), Error> {
+    fn attach(
+        &mut self,
+        mut attachment: Attachment,
+        found: Option<Vec<Interface>>,
+    ) -> Result<(), Error> {
         if self.desk.ending.is_some() {
             // Nobody would put an end to it.
             return Err(Error::Ended);
@@ -304,11 +345,18 @@ impl Reader {
         let index = self.desk.sources.len();
         let follows = attachment.follows;
         let mut rings = Vec::new();
-        for (_, socket) in &attachment.sockets {
-            rings.push(Ring::map(socket, attachment.geometry)?);
+        if let Some(mut hold) = attachment.hold.take() {
+            self.holds.release(hold.id());
+            rings = hold.take_rings().unwrap_or_default();
+        }
+        for (number, (_, socket)) in attachment.sockets.iter().enumerate() {
+            if number == rings.len() {
+                rings.push(Ring::map(socket, attachment.geometry)?);
+            }
             self.poller.add(socket, KEY_RING, Trigger::Edge)?;
         }
-        let source = Source::new(attachment, clock::now())?;
+        let mut source = Source::new(attachment, clock::now())?;
+        source.set_found(found);
         if let Some(changes) = source.changes() {
             self.poller.add(changes, KEY_SOURCE + index as u64, Trigger::Level)?;
         }
@@ -376,11 +424,16 @@ impl Reader {
                 output.latest = 0;
             }
             self.desk.shift_windows(nanoseconds);
+            self.holds.shift(nanoseconds);
             for lane in &mut self.lanes {
                 lane.forget_time();
             }
         }
+        self.holds.look(now);
         let settled = self.lanes.iter().map(|lane| lane.settled_until(now)).min();
+        let held = self.holds.settled_until();
+        let is_held_up = settled.is_some_and(|settled| held < settled);
+        let settled = settled.map(|settled| settled.min(now).min(held));
         // Without a ring there is nothing to wait for.
         let renamed_until = settled.unwrap_or(u64::MAX);
         while let Some(Renaming { at, .. }) = self.renames.front()
@@ -395,6 +448,9 @@ impl Reader {
         }
         if !self.paused || self.renames.is_empty() {
             self.emit_until(settled.unwrap_or(0));
+        }
+        if !self.paused && is_held_up {
+            self.lanes.iter_mut().for_each(|lane| lane.spare(&self.budget));
         }
         // A reader that is merely behind gets on by writing, not by copying.
         if !self.paused && self.lanes.iter().any(Lane::is_pressed) {
@@ -488,7 +544,7 @@ impl Reader {
                     source.read += taken.frames;
                     lane.close(&self.budget);
                 }
-                source.let_go(now);
+                source.let_go_aside(now);
             }
             let waits = |lane: &Lane| lane.source == index && lane.len() > 0;
             if source.live.is_none() && !self.lanes.iter().any(waits) {
@@ -504,6 +560,7 @@ impl Reader {
     fn stop(&mut self) {
         if !self.stopping {
             self.stopping = true;
+            self.holds.release_all();
             // What is written from here on is what was asked for before the end.
             self.refuse_all();
         }

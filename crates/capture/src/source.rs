@@ -1,6 +1,10 @@
 //! One attached namespace: its sockets, its interfaces, and its counts.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::fd::OwnedFd,
+    thread,
+    time::{Duration, Instant},
+};
 
 use model::{Hatype, Interface, LinkType, NetnsId, Stats};
 use sys::{
@@ -39,6 +43,8 @@ pub(crate) struct Source {
     pub(crate) since: u64,
     pub(crate) until: u64,
     only: Option<Vec<String>>,
+    /// Its interfaces, where somebody has asked for them already.
+    found: Option<Vec<Interface>>,
     blind: Option<Blind>,
     /// What the capture that this one follows has left.
     pub(crate) heritage: Estate,
@@ -110,6 +116,7 @@ impl Source {
             since,
             until: since,
             only: attachment.only,
+            found: None,
             blind: attachment.blind,
             heritage: Estate::default(),
             place: Place::GivenUp,
@@ -140,23 +147,17 @@ impl Source {
         self.slots.get_mut(self.recent)
     }
 
+    /// What [`list_early`] has found, for the first look.
+    pub(crate) fn set_found(&mut self, found: Option<Vec<Interface>>) {
+        self.found = found;
+    }
+
     /// Asks which interfaces there are. New ones that are up, and those that are not what they
     /// were, get a new slot each; the numbers of these are given back.
     pub(crate) fn look(&mut self, link_type: Option<LinkType>) -> Vec<usize> {
         let Some(live) = &mut self.live else { return Vec::new() };
-        // What was there and is gone may have frames in the ring all the same. News that cannot be
-        // read are as good as none: the list is what counts.
-        let told = live.changes.read().unwrap_or_default();
-        // A namespace that is going away answers with an error, and has nothing new.
-        let mut found = live.netlink.interfaces().unwrap_or_default();
-        for before in told {
-            match found.iter_mut().find(|now| now.index == before.index) {
-                // It is about to go.
-                Some(now) if !now.up => *now = before,
-                Some(_) => {}
-                None => found.push(before),
-            }
-        }
+        let found = self.found.take();
+        let found = found.unwrap_or_else(|| list(&mut live.netlink, &live.changes));
         let mut new = Vec::new();
         for interface in found {
             let known =
@@ -296,9 +297,21 @@ impl Source {
 
     /// Lets the namespace go, after one last look at its counters.
     pub(crate) fn let_go(&mut self, now: u64) {
+        drop(self.take_leave(now));
+    }
+
+    /// The same on a thread of its own: who closes a packet socket waits for the kernel, some 20 ms,
+    /// and the reader has no time for it.
+    pub(crate) fn let_go_aside(&mut self, now: u64) {
+        let live = self.take_leave(now);
+        // Where there is no thread to be had it is dropped here.
+        let _ = thread::Builder::new().name("closing".to_owned()).spawn(move || drop(live));
+    }
+
+    fn take_leave(&mut self, now: u64) -> Option<Live> {
         self.lost += self.count();
         self.until = now;
-        self.live = None;
+        self.live.take()
     }
 
     /// All of it is in the files. What is kept is what the summary tells.
@@ -326,6 +339,33 @@ impl Source {
             ended: self.ended,
         }
     }
+}
+
+/// The interfaces that are there, and those that were.
+fn list(netlink: &mut Netlink, changes: &Changes) -> Vec<Interface> {
+    // What was there and is gone may have frames in the ring all the same. News that cannot be
+    // read are as good as none: the list is what counts.
+    let told = changes.read().unwrap_or_default();
+    // A namespace that is going away answers with an error, and has nothing new.
+    let mut found = netlink.interfaces().unwrap_or_default();
+    for before in told {
+        match found.iter_mut().find(|now| now.index == before.index) {
+            // It is about to go.
+            Some(now) if !now.up => *now = before,
+            Some(_) => {}
+            None => found.push(before),
+        }
+    }
+    found
+}
+
+/// The same through the sockets of an attachment, for the first look: the kernel may take its time,
+/// some 100 ms where devices come and go, and the reader has none. `None` where the process has no
+/// descriptors left.
+pub(crate) fn list_early([ask, hear]: &[OwnedFd; 2]) -> Option<Vec<Interface>> {
+    let mut netlink = Netlink::from_fd(ask.try_clone().ok()?);
+    let changes = Changes::from_fd(hear.try_clone().ok()?).ok()?;
+    Some(list(&mut netlink, &changes))
 }
 
 /// Whether anything that an interface block says is different.

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use capture::Hold;
 use opener::{Opened, Opener, Place, Reason, Spec, Watched};
 use sys::{
     inotify::{Event, Watch},
@@ -26,6 +27,9 @@ const TRY_EVERY: Duration = Duration::from_millis(1);
 const ASK_EVERY: Duration = Duration::from_millis(5);
 /// How long a namespace is held of which nobody says whose it is.
 pub(crate) const HELD_FOR: Duration = Duration::from_secs(10);
+/// How long others wait for the frames of a container of which nobody has said anything: the engine
+/// tells that one is made before it makes its namespace, but for those that do not pass its filters.
+const UNHEARD_FOR: Duration = Duration::from_millis(500);
 /// The most namespaces that are held at once.
 const MAX_HELD: usize = 256;
 /// The most directories that are remembered because they cannot be watched.
@@ -82,6 +86,9 @@ pub(crate) struct Held {
     pub(crate) directory: u32,
     /// The file's name.
     pub(crate) file: String,
+    /// Others wait for its first frames, unless nobody has said anything of it for long. Dropped
+    /// before the sockets are.
+    pub(crate) hold: Option<Hold>,
     pub(crate) opened: Opened,
     since: Instant,
     asked: Instant,
@@ -242,10 +249,11 @@ impl Sandboxes {
         }
     }
 
-    /// Opens what can be opened. Gives errors that are nobody's yet.
+    /// Opens what can be opened, behind a `hold` each. Gives errors that are nobody's yet.
     pub(crate) fn open(
         &mut self,
         opener: &Opener,
+        hold: impl Fn() -> Hold,
         spec: impl Fn(usize) -> Spec,
     ) -> Vec<opener::Error> {
         let mut errors = Vec::new();
@@ -255,6 +263,7 @@ impl Sandboxes {
         if waiting.is_empty() {
             return errors;
         }
+        let holds: Vec<Hold> = waiting.iter().map(|_| hold()).collect();
         let places = waiting
             .iter()
             .map(|it| Place::Sandbox { directory: it.directory, file: it.file.clone() })
@@ -264,12 +273,13 @@ impl Sandboxes {
             // The opener's end is told elsewhere.
             Err(_) => return errors,
         };
-        for (waiting, opened) in waiting.into_iter().zip(opened) {
+        for ((waiting, hold), opened) in waiting.into_iter().zip(holds).zip(opened) {
             match opened {
                 Ok(opened) => {
                     let (directory, file, since) =
                         (waiting.directory, waiting.file, Instant::now());
-                    self.held.push(Held { directory, file, opened, since, asked: since });
+                    let (hold, asked) = (Some(hold), since);
+                    self.held.push(Held { directory, file, opened, hold, since, asked });
                 }
                 Err(error) if error.reason() == Reason::NotReady => {
                     if waiting.since.elapsed() < READY_WITHIN {
@@ -300,17 +310,35 @@ impl Sandboxes {
         }
     }
 
+    /// Lets nobody wait for those in which nothing has come yet, and for long only for those that
+    /// are `known`.
+    pub(crate) fn ease_holds(&mut self, known: impl Fn(&str) -> bool) {
+        for held in &mut self.held {
+            let Some(hold) = &mut held.hold else { continue };
+            let sockets = held.opened.sockets.iter().map(|(_, socket)| socket);
+            // What cannot be mapped is told when it is to be captured.
+            let _ = hold.watch(sockets, held.opened.geometry);
+            let is_known = held.opened.container.as_deref().is_some_and(&known);
+            if !is_known && held.since.elapsed() >= UNHEARD_FOR {
+                held.hold = None;
+            }
+        }
+    }
+
     /// When something is to be tried again.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         if !self.unready.is_empty() {
             return Some(TRY_EVERY);
         }
-        let unknown = self.held.iter().any(|held| held.opened.container.is_none());
-        match (unknown, self.held.is_empty()) {
-            (true, _) => Some(ASK_EVERY),
-            (false, false) => Some(HELD_FOR),
-            (false, true) => None,
+        if self.held.iter().any(|held| held.opened.container.is_none()) {
+            return Some(ASK_EVERY);
         }
+        let left = |held: &Held| {
+            let age = held.since.elapsed();
+            let unheard = UNHEARD_FOR.checked_sub(age).filter(|_| held.hold.is_some());
+            unheard.unwrap_or(HELD_FOR.saturating_sub(age)).max(TRY_EVERY)
+        };
+        self.held.iter().map(left).min()
     }
 
     /// Takes those out that `wanted` says.

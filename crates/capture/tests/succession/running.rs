@@ -131,10 +131,20 @@ pub(crate) fn identity(name: &str) -> Identity {
 
 /// Sockets in a namespace, ready to be attached under this number and name.
 pub(crate) fn attachment(namespace: &Namespace, id: u32, name: &str) -> Attachment {
+    attachment_with(namespace, id, name, geometry())
+}
+
+/// The same with a ring of this geometry.
+pub(crate) fn attachment_with(
+    namespace: &Namespace,
+    id: u32,
+    name: &str,
+    geometry: Geometry,
+) -> Attachment {
     let open = || -> Result<(PacketSocket, [OwnedFd; 2]), sys::Error> {
         let netlink = [netlink::open()?, netlink::open()?];
         let socket = PacketSocket::open()?;
-        socket.make_ring(&geometry())?;
+        socket.make_ring(&geometry)?;
         socket.bind(None)?;
         Ok((socket, netlink))
     };
@@ -145,12 +155,13 @@ pub(crate) fn attachment(namespace: &Namespace, id: u32, name: &str) -> Attachme
         identity: identity(name),
         netns: NetnsId { dev, ino },
         sockets: vec![(None, socket)],
-        geometry: geometry(),
+        geometry,
         program_refused: false,
         netlink,
         only: None,
         follows: None,
         blind: None,
+        hold: None,
     }
 }
 
@@ -193,8 +204,13 @@ impl Peer {
 
     /// Sends so many frames.
     pub(crate) fn send(&mut self, count: usize) {
+        self.send_of(100, count);
+    }
+
+    /// Sends so many frames of this length.
+    pub(crate) fn send_of(&mut self, length: usize, count: usize) {
         for _ in 0..count {
-            self.sender.send(&self.frames.udp4(100)).unwrap();
+            self.sender.send(&self.frames.udp4(length)).unwrap();
         }
     }
 }

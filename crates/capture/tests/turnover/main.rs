@@ -54,9 +54,10 @@ fn what_has_ended_costs_next_to_nothing() {
         let report = running.detached();
         assert_eq!((report.id, report.stats.captured), (CaptureId(id), 2));
     }
+    // Sockets are closed aside.
+    running::eventually(|| descriptors() <= before.0);
     let after = (descriptors(), memory());
     println!("{before:?} to {after:?} in {:?}", begun.elapsed());
-    assert_eq!(after.0, before.0, "descriptors");
     assert!(after.1 < before.1 + GROWTH, "{} bytes more", after.1 - before.1);
     let snapshot = running.pipeline.snapshot().unwrap();
     assert_eq!((snapshot.files, snapshot.packets), (CAPTURES / 2, u64::from(CAPTURES) * 2));

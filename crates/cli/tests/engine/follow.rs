@@ -22,7 +22,7 @@ const ECHO: u16 = 7;
 
 /// A container that answers datagrams, and does.
 #[track_caller]
-fn neighbour(engine: &Engine) -> Container {
+pub(crate) fn neighbour(engine: &Engine) -> Container {
     let spec = ContainerSpec::new("db").traffic("udp-echo --listen 0.0.0.0:7 --seconds 60");
     let db = engine.run(spec).unwrap();
     let ask = || {
@@ -35,13 +35,13 @@ fn neighbour(engine: &Engine) -> Container {
 }
 
 /// A container whose first instruction asks the neighbour, once, and that ends with the answer.
-fn early(db: &Container, run: u32) -> ContainerSpec {
+pub(crate) fn early(db: &Container, run: u32) -> ContainerSpec {
     let to = format!("{}:{ECHO}", db.address().unwrap());
     let name = format!("early-{run}");
     ContainerSpec::new(&name).traffic(&format!("udp-ping --to {to} --count 1 --run {run}"))
 }
 
-fn name(container: &Container) -> String {
+pub(crate) fn name(container: &Container) -> String {
     format!("{}/eth0", container.name())
 }
 

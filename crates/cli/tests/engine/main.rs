@@ -27,4 +27,6 @@ mod processes;
 mod record;
 mod run;
 mod selectors;
+mod series;
+mod starts;
 mod tap;

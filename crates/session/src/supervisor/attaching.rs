@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, os::fd::OwnedFd, time::Instant};
 
-use capture::{Attachment, CaptureId};
+use capture::{Attachment, CaptureId, Hold};
 use filter::Never;
 use model::{NetnsId, Target};
 use opener::{Opened, Opener, Place, Reason, Scope, Spec};
@@ -92,11 +92,12 @@ impl Supervisor<'_> {
         place: Place,
         mut opened: Opened,
         since: Since,
+        hold: Option<Hold>,
     ) -> Result<(), Error> {
         let same = self.groups.iter_mut().find(|(_, group)| group.netns == opened.netns);
         let Some((&id, group)) = same else {
             let group = Group::new(target, place, &mut opened);
-            return self.attach(group, opened, since);
+            return self.attach(group, opened, since, hold);
         };
         if let Some(pidfd) = &opened.pidfd {
             self.poller.add(pidfd, KEY_TARGET + u64::from(id), Trigger::Level)?;
@@ -114,6 +115,7 @@ impl Supervisor<'_> {
         group: Group,
         opened: Opened,
         since: Since,
+        hold: Option<Hold>,
     ) -> Result<(), Error> {
         let name = group.name();
         if group.targets.len() > 1 {
@@ -153,6 +155,7 @@ impl Supervisor<'_> {
             only,
             follows: left.as_ref().map(|left| CaptureId(left.id)),
             blind,
+            hold,
         });
         match attached {
             // It has ended, by a limit or by a failure: how is told at the end.

@@ -63,8 +63,10 @@ impl Supervisor<'_> {
             self.watch_sandboxes_anew()?;
         }
         let Some(following) = &mut self.following else { return Ok(()) };
-        let rings = &self.rings;
-        let errors = following.sandboxes.open(&self.stage.opener, |coming| rings.spec(coming));
+        let (rings, pipeline) = (&self.rings, &self.pipeline);
+        let hold = || pipeline.hold(now());
+        let spec = |coming| rings.spec(coming);
+        let errors = following.sandboxes.open(&self.stage.opener, hold, spec);
         following.sandboxes.ask(&self.stage.opener);
         let roster = &following.roster;
         let netns: Vec<_> = self.groups.values().map(|group| group.netns).collect();
@@ -76,6 +78,7 @@ impl Supervisor<'_> {
                 .is_some_and(|container| !container.name.is_empty() && !roster.may_take(container));
             stranger || netns.contains(&held.opened.netns)
         });
+        following.sandboxes.ease_holds(|id| roster.get(id).is_some());
         let overdue = following.sandboxes.take(|held| held.is_overdue());
         for held in overdue {
             let known = held.container().and_then(|id| self.known(id));
@@ -199,7 +202,7 @@ impl Supervisor<'_> {
         }
         let target = Target::container(container.clone());
         match open(&self.stage.opener, &target, &self.rings.spec(1)) {
-            Ok((place, opened)) => self.take_in(target, place, opened, Since::Later),
+            Ok((place, opened)) => self.take_in(target, place, opened, Since::Later, None),
             // It has ended, which is told by an event.
             Err(Error::Opener { source, .. }) if source.reason() == Reason::NotFound => Ok(()),
             Err(error) => {
@@ -244,7 +247,7 @@ impl Supervisor<'_> {
         let place = held.place();
         let netns = held.opened.netns;
         let target = Target::container(container);
-        self.take_in(target, place, held.opened, Since::Later)?;
+        self.take_in(target, place, held.opened, Since::Later, held.hold)?;
         // One that has ended meanwhile has nobody who could tell its end.
         let over = self.groups.iter().find(|(_, group)| group.netns == netns && group.is_over());
         if let Some(id) = over.map(|(id, _)| *id) {

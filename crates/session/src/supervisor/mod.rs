@@ -207,9 +207,12 @@ impl<'a> Supervisor<'a> {
         };
         supervisor.command_waits = supervisor.stage.request.run.is_some();
         supervisor.watch()?;
+        // Until the last is attached, nobody's frames are written before the others'.
+        let hold = supervisor.pipeline.hold(0);
         for (group, opened) in found {
-            supervisor.attach(group, opened, Since::Start)?;
+            supervisor.attach(group, opened, Since::Start, None)?;
         }
+        drop(hold);
         // Behind the interfaces: what Wireshark takes for a file's encapsulation is what the first
         // blocks say.
         supervisor.pipeline.set_names(resolved.names.clone());
