@@ -269,7 +269,7 @@ fn the_first_container_that_an_engine_ever_has_is_captured_from_its_first_packet
         format!("whaletap-traffic udp-ping --to {address}:{ECHO} --count 1 --run 5; sleep 60");
     let web = ContainerSpec::named("web").command(["sh", "-c", &ask]);
     let web = engine.run(web).unwrap();
-    has_interface(&tap, &name(&web), 1);
+    tap.sees(5, 2, LIMIT);
     let tapped = tap.stop();
     tapped.assert_whole();
     assert_eq!(tapped.records().of(&name(&web)).numbers(5), [0, 0], "question and answer");

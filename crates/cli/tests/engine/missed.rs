@@ -1,20 +1,19 @@
 //! Events that never come: what they would have told is found by asking.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use lab::{
-    Container, ContainerSpec, Engine, PrivateEngine, Records, Relay, Tag, engine::Events, judge,
-};
+use lab::{Container, ContainerSpec, Engine, PrivateEngine, Records, Relay, engine::Events, judge};
 
 use crate::{
     follow::{LABEL, label},
-    tap::{Tap, Tapped, idle, signal, until},
+    tap::{Tap, Tapped, idle},
 };
 
 /// What a missed event may cost.
 const MADE_UP: Duration = Duration::from_secs(5);
-/// Datagrams a second that a container sends from its first moment on.
-const RATE: u64 = 100;
+/// Datagrams a second that a container sends from its first moment on. Frames that come one by one
+/// take a block of the ring each, in which they wait until it is known whose they are.
+const RATE: u64 = 10;
 
 /// A container that speaks from its first moment on, to one that is not captured.
 fn speaker(to: &Container, run: u32) -> ContainerSpec {
@@ -27,13 +26,7 @@ fn speaker(to: &Container, run: u32) -> ContainerSpec {
 #[track_caller]
 fn is_found(engine: &Engine, tap: &Tap, spec: ContainerSpec, run: u32) -> Container {
     let container = engine.run(spec).unwrap();
-    // What all of a run's tags begin with.
-    let said = &Tag { run, number: 0 }.to_bytes()[..Tag::LENGTH / 2];
-    until(&format!("{} is captured", container.name()), MADE_UP, || {
-        signal(tap.pid(), "USR2");
-        let bytes = fs::read(tap.file()).unwrap_or_default();
-        bytes.windows(said.len()).any(|part| part == said)
-    });
+    tap.sees(run, 1, MADE_UP);
     container
 }
 
@@ -47,7 +40,6 @@ fn first(records: &Records, container: &Container, run: u32) -> (u64, Vec<String
 #[track_caller]
 fn stop(tap: Tap) -> (Tapped, Records) {
     let tapped = tap.stop();
-    tapped.assert_whole();
     judge::all(tapped.file(), true).unwrap();
     let records = tapped.records();
     (tapped, records)
@@ -96,6 +88,7 @@ fn what_nobody_sees_coming_is_captured_late_and_says_so() {
     tap.hears("the engine answers again");
     let passed = is_found(engine, &tap, speaker(&db, 3).label(LABEL, "x"), 3);
     let (tapped, records) = stop(tap);
+    tapped.assert_whole();
     for (container, run) in [(&swallowed, 1), (&cut, 2), (&passed, 3)] {
         let (number, comments) = first(&records, container, run);
         let told = comments.iter().find_map(|comment| Blind::read(comment));

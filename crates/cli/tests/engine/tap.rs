@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::{Container, ContainerSpec, Engine, Finished, Program, Records, Running};
+use lab::{Container, ContainerSpec, Engine, Finished, Program, Records, Running, Tag};
 use tempfile::TempDir;
 
 /// How long anything may take that takes a moment.
@@ -134,6 +134,19 @@ impl Tap {
     #[track_caller]
     pub(crate) fn hears(&mut self, words: &str) -> String {
         self.running.wait_for_line(words, LIMIT).unwrap()
+    }
+
+    /// Waits until so many of a run's datagrams are in the file.
+    #[track_caller]
+    pub(crate) fn sees(&self, run: u32, times: usize, limit: Duration) {
+        // What all of a run's tags begin with.
+        let said = &Tag { run, number: 0 }.to_bytes()[..Tag::LENGTH / 2];
+        until(&format!("{times} datagrams of run {run} are in the file"), limit, || {
+            // Everything that is known goes out.
+            signal(self.pid(), "USR2");
+            let bytes = fs::read(self.file()).unwrap_or_default();
+            bytes.windows(said.len()).filter(|part| *part == said).count() >= times
+        });
     }
 
     /// Stops it as ^C does; it must end well.
