@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::HashMap,
     fs::File,
     io::{self, Write},
     os::unix::fs::MetadataExt,
@@ -72,7 +73,8 @@ pub(crate) enum Outcome {
 /// Who holds it writes: carries orders out, one after the other, and waits for disks.
 #[derive(Debug)]
 pub(crate) struct Pen {
-    outputs: Vec<Option<Open>>,
+    /// Those that are open, by their numbers. Numbers only grow, and so would a list of them.
+    outputs: HashMap<usize, Open>,
     budget: Arc<Budget>,
     keep_free: KeepFree,
     compression: Compression,
@@ -128,7 +130,7 @@ impl Pen {
         waker: Waker,
     ) -> Self {
         let (packer, read, told) = (Packer::default(), Vec::new(), Cell::new(false));
-        let outputs = Vec::new();
+        let outputs = HashMap::new();
         Self { outputs, budget, keep_free, compression, packer, read, outbox, waker, told }
     }
 
@@ -138,7 +140,7 @@ impl Pen {
             Order::Open { output, path, existing } => self.open(output, path, existing),
             Order::Stream { output, file, path, plain } => {
                 let compression = if plain { Compression::None } else { self.compression };
-                *self.slot(output) = Some(Open::new(file, path, compression));
+                self.outputs.insert(output, Open::new(file, path, compression));
             }
             Order::Record { output, path } => self.begin_record(output, path),
             Order::Write { output, bytes, tally } => {
@@ -147,7 +149,7 @@ impl Pen {
             }
             Order::WriteHeld { output, held } => self.write_held(output, &held),
             Order::Close { output, rotated } => {
-                if let Some(open) = self.slot(output).take()
+                if let Some(open) = self.outputs.remove(&output)
                     && open.is_file
                     && !open.broken
                 {
@@ -160,13 +162,6 @@ impl Pen {
             }
             Order::Tell { source } => self.tell(Outcome::Ended { source }),
         }
-    }
-
-    fn slot(&mut self, output: usize) -> &mut Option<Open> {
-        if self.outputs.len() <= output {
-            self.outputs.resize_with(output + 1, || None);
-        }
-        &mut self.outputs[output]
     }
 
     /// Creates a recorder's file, unless there is no room for it.
@@ -221,10 +216,10 @@ impl Pen {
                 let is_named = is_file && links(&file) > 0;
                 let open = Open { is_file, is_named, ..Open::new(file, path, self.compression) };
                 self.check_room(&open);
-                *self.slot(output) = Some(open);
+                self.outputs.insert(output, open);
             }
             Err(source) => {
-                *self.slot(output) = None;
+                self.outputs.remove(&output);
                 let error = Error::Open { path, source };
                 self.tell(Outcome::Broken { output, error, pipe_closed: false });
             }
@@ -233,8 +228,8 @@ impl Pen {
 
     fn write(&mut self, output: usize, bytes: &[u8], tally: Tally) {
         let mut failure = None;
-        match self.outputs.get_mut(output) {
-            Some(Some(open)) if !open.broken => {
+        match self.outputs.get_mut(&output) {
+            Some(open) if !open.broken => {
                 if let Err(source) = open.write(bytes, &mut self.packer) {
                     open.broken = true;
                     let pipe_closed = source.kind() == io::ErrorKind::BrokenPipe;
@@ -248,7 +243,7 @@ impl Pen {
             // In this order: what is lost with a closed pipe is not what is lost with a disk.
             self.tell(failure);
             self.tell(Outcome::Lost { output, tally });
-        } else if let Some(Some(open)) = self.outputs.get(output) {
+        } else if let Some(open) = self.outputs.get(&output) {
             self.check_room(open);
         }
     }
@@ -259,7 +254,7 @@ impl Pen {
         match held.bytes(&mut buffer) {
             Ok(bytes) => self.write(output, &bytes, Tally::new()),
             Err(source) => {
-                if let Some(Some(open)) = self.outputs.get_mut(output)
+                if let Some(open) = self.outputs.get_mut(&output)
                     && !std::mem::replace(&mut open.torn, true)
                 {
                     self.tell(Outcome::Torn { output, source });
@@ -326,4 +321,33 @@ fn still_there(open: &Open) -> io::Result<()> {
 /// How many names a file has; one where the file system does not say.
 fn links(file: &File) -> u64 {
     file.metadata().map_or(1, |metadata| metadata.nlink())
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::unbounded;
+
+    use super::*;
+
+    #[test]
+    fn what_is_closed_is_forgotten() {
+        let waker = Waker::new().unwrap();
+        let (outbox, outcomes) = unbounded();
+        let budget = Arc::new(Budget::new(0, 1, waker.clone()));
+        let mut pen = Pen::new(budget, KeepFree::Bytes(0), Compression::None, outbox, waker);
+        let directory = tempfile::tempdir().unwrap();
+        for output in 0..20 {
+            let path = directory.path().join(output.to_string());
+            pen.carry_out(Order::Open { output, path, existing: Existing::Nothing });
+            let bytes = vec![7; 8].into();
+            pen.carry_out(Order::Write { output, bytes, tally: Tally::new() });
+            pen.carry_out(Order::Close { output, rotated: false });
+            assert_eq!(pen.outputs.len(), 0);
+        }
+        assert_eq!(outcomes.len(), 20);
+        assert!(outcomes.try_iter().all(|outcome| matches!(outcome, Outcome::Done { .. })));
+        // What comes for one of them is lost, and is told.
+        pen.carry_out(Order::Write { output: 3, bytes: vec![7; 8].into(), tally: vec![(0, 1)] });
+        assert!(matches!(outcomes.try_recv(), Ok(Outcome::Lost { output: 3, .. })));
+    }
 }
