@@ -16,6 +16,8 @@
 //! | [`Engine`], [`Container`] | a real Docker engine, shared by all tests or private to one |
 //! | [`Swarm`], [`Service`] | several engines that look like several machines, and are one cluster |
 //! | [`PlayedEngine`], [`Relay`] | what no real engine does on demand: lies, silence, lost events |
+//! | [`Visitors`] | containers that come, ask one thing, and go |
+//! | [`Footprint`], [`Census`] | what a program holds of the machine, and how many namespaces there are |
 //!
 //! Nothing that the lab makes has a default route: no packet of a test leaves the machine.
 //! Everything is named after the process that made it (`wt-<pid>-<n>`), so that a later run can
@@ -25,8 +27,10 @@
 //!
 //! root, on a machine (or in a container) that may create network namespaces.
 
+mod census;
 pub mod engine;
 mod error;
+mod footprint;
 mod frames;
 pub mod judge;
 mod name;
@@ -40,11 +44,13 @@ mod station;
 mod tag;
 pub mod traffic;
 
+pub use census::Census;
 pub use engine::{
-    Container, ContainerSpec, DockerNetwork, Engine, PlayedContainer, PlayedEngine, PrivateEngine,
-    Relay, Service, Swarm,
+    Container, ContainerSpec, DockerNetwork, Engine, Exchange, PlayedContainer, PlayedEngine,
+    PrivateEngine, Relay, Service, Swarm, Visit, Visitors, Visits,
 };
 pub use error::Error;
+pub use footprint::Footprint;
 pub use frames::Frames;
 pub use namespace::Namespace;
 pub use net::{Address, Net};

@@ -21,7 +21,7 @@ const EPB_DROPCOUNT: u16 = 4;
 const SHOWN: usize = 96;
 
 /// A frame as a capture file holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
     /// The name of its interface; `None` in classic pcap.
     pub interface: Option<String>,

@@ -25,10 +25,16 @@ impl Tag {
         bytes
     }
 
+    /// Where the first tag within these bytes begins.
+    #[must_use]
+    pub fn position(bytes: &[u8]) -> Option<usize> {
+        bytes.windows(Self::LENGTH).position(|window| window.starts_with(&Self::MAGIC))
+    }
+
     /// The first tag within these bytes, which may be a whole frame.
     #[must_use]
     pub fn find(bytes: &[u8]) -> Option<Self> {
-        let at = bytes.windows(Self::LENGTH).position(|window| window.starts_with(&Self::MAGIC))?;
+        let at = Self::position(bytes)?;
         Some(Self {
             run: u32::from_be_bytes(bytes[at + 4..at + 8].try_into().ok()?),
             number: u64::from_be_bytes(bytes[at + 8..at + 16].try_into().ok()?),

@@ -1,17 +1,12 @@
 //! Containers that come and go while they are captured.
 
-use std::{
-    fs,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::path::PathBuf;
 
 use lab::{Container, ContainerSpec, Engine, PrivateEngine, Program, Records, judge};
 
 use crate::{
     ending::Canary,
     interfaces::interfaces,
-    processes::{child_called, of_threads},
     tap::{LIMIT, Tap, assert_ended, capture, idle, send, signal, unique, until, whaletap},
 };
 
@@ -360,83 +355,4 @@ fn has_interface_somewhere(tap: &Tap, name: &str) {
         signal(tap.pid(), "USR2");
         series(&tap.file()).iter().any(|file| interfaces(file).iter().any(|found| found == name))
     });
-}
-
-/// What a process holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Held {
-    descriptors: usize,
-    threads: usize,
-    namespaces: usize,
-}
-
-impl Held {
-    fn by(pid: u32) -> Self {
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-        let links: Vec<PathBuf> =
-            descriptors.flatten().filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
-        let is_namespace = |link: &&PathBuf| link.to_string_lossy().starts_with("net:");
-        Self {
-            descriptors: links.len(),
-            threads: of_threads(pid, "Pid").len(),
-            namespaces: links.iter().filter(is_namespace).count(),
-        }
-    }
-}
-
-/// Memory in bytes that is this process's alone.
-fn memory(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let of = |field: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-    };
-    of("Private_Dirty:") + of("Private_Clean:")
-}
-
-#[test]
-fn containers_that_come_and_go_leave_nothing_behind() {
-    /// What a session may keep of those that are gone: their counts and names.
-    const GROWTH: u64 = 8 << 20;
-    /// So long nothing changes where nothing is under way.
-    const SETTLED: Duration = Duration::from_millis(300);
-    let engine = Engine::shared().unwrap();
-    let db = neighbour(&engine);
-    let (selector, value) = label();
-    let _stays = engine.run(idle("stays").label(LABEL, &value)).unwrap();
-    let tap = Tap::start(&[&selector, "--", "udp"]);
-    let opener = child_called(tap.pid(), "whaletap-opener");
-    let come_and_go = |runs: std::ops::RangeInclusive<u32>| {
-        let names = runs.map(|run| {
-            let container = engine.run(early(&db, run).label(LABEL, &value)).unwrap();
-            has_interface(&tap, &name(&container), 1);
-            (run, name(&container))
-        });
-        names.collect::<Vec<_>>()
-    };
-    // What is made once is there now.
-    let mut came = come_and_go(1..=3);
-    let held = || [Held::by(tap.pid()), Held::by(opener)];
-    let settled = || {
-        let (mut last, mut since) = (held(), Instant::now());
-        until("it has settled", LIMIT, || {
-            let now = held();
-            if std::mem::replace(&mut last, now) != now {
-                since = Instant::now();
-            }
-            since.elapsed() >= SETTLED
-        });
-        last
-    };
-    let (before, memory_before) = (settled(), memory(tap.pid()));
-    came.extend(come_and_go(4..=30));
-    until(&format!("it holds {before:?} again"), LIMIT, || held() == before);
-    let grown = memory(tap.pid()).saturating_sub(memory_before);
-    assert!(grown < GROWTH, "{grown} bytes more");
-    let tapped = tap.stop();
-    tapped.assert_whole();
-    let records = tapped.records();
-    for (run, interface) in came {
-        assert_eq!(records.of(&interface).numbers(run), [0, 0], "{interface}");
-    }
 }

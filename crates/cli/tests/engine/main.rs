@@ -30,3 +30,4 @@ mod selectors;
 mod series;
 mod starts;
 mod tap;
+mod turnover;

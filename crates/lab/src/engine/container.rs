@@ -1,6 +1,6 @@
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use crate::{DockerNetwork, Engine, Error, Program, engine::IMAGE, name};
+use crate::{DockerNetwork, Engine, Error, Finished, Program, engine::IMAGE, name};
 
 /// A container to be started of the test image.
 #[derive(Debug, Clone)]
@@ -59,6 +59,32 @@ impl ContainerSpec {
         self.options.push(format!("{option}={value}"));
         self
     }
+
+    /// `docker run` with all that every container of ours has, and with `more` before it.
+    fn run(self, engine: &Engine, more: &[&str]) -> Program {
+        engine
+            .docker()
+            .arg("run")
+            .args(more)
+            .args(["--name", &self.name, "--label", &Engine::own_label()])
+            // What a container prints would be kept as JSON on the host's disk. And nothing in
+            // the image heeds SIGTERM as process 1.
+            .args(["--log-driver", "none", "--stop-timeout", "1"])
+            .args(self.options)
+            .arg(IMAGE)
+            .args(self.command)
+    }
+
+    /// Runs it to its end, and removes it.
+    pub(super) fn run_to_end(self, engine: &Engine, limit: Duration) -> Result<Finished, Error> {
+        let name = self.name.clone();
+        let ended = self.run(engine, &["--rm"]).limit(limit).run();
+        if ended.is_err() {
+            // One that was made and could not be started stays otherwise.
+            let _ = engine.docker().args(["rm", "--force", &name]).run();
+        }
+        ended
+    }
 }
 
 /// A container. Dropping it kills and removes it.
@@ -71,25 +97,16 @@ pub struct Container {
 
 impl Container {
     pub(super) fn start(engine: &Engine, spec: ContainerSpec) -> Result<Self, Error> {
-        let finished = engine
-            .docker()
-            .args(["run", "--detach", "--name", &spec.name, "--label", &Engine::own_label()])
-            // What a container prints would be kept as JSON on the host's disk. And nothing in
-            // the image heeds SIGTERM as process 1.
-            .args(["--log-driver", "none", "--stop-timeout", "1"])
-            .args(spec.options)
-            .arg(IMAGE)
-            .args(spec.command)
-            .run();
-        match finished {
+        let name = spec.name.clone();
+        match spec.run(engine, &["--detach"]).run() {
             Ok(finished) => Ok(Self {
                 engine: engine.clone(),
                 id: finished.stdout_text().trim().to_owned(),
-                name: spec.name,
+                name,
             }),
             Err(error) => {
                 // A container that was made and could not be started stays otherwise.
-                let _ = engine.docker().args(["rm", "--force", &spec.name]).run();
+                let _ = engine.docker().args(["rm", "--force", &name]).run();
                 Err(error)
             }
         }

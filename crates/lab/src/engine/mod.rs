@@ -19,6 +19,7 @@ mod private;
 mod relay;
 mod shared;
 mod swarm;
+mod visitors;
 
 pub use borrowed::Borrowed;
 pub use container::{Container, ContainerSpec};
@@ -29,6 +30,7 @@ pub use private::PrivateEngine;
 pub use relay::{Events, Relay};
 pub use shared::Engine;
 pub use swarm::{Service, Swarm};
+pub use visitors::{Exchange, Visit, Visitors, Visits};
 
 /// The label of everything that tests make: its value is the id of the test's process.
 pub const LABEL: &str = "whaletap.test";

@@ -96,6 +96,17 @@ impl Engine {
         Container::start(self, spec)
     }
 
+    /// Runs a container of the test image to its end, at most for so long, and removes it. What it
+    /// printed is what the answer has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`] when it ended with another code than 0, or with what docker said, and
+    /// [`Error::TimedOut`].
+    pub fn run_to_end(&self, spec: ContainerSpec, limit: Duration) -> Result<Finished, Error> {
+        spec.run_to_end(self, limit)
+    }
+
     /// Makes a bridge network with a unique name.
     ///
     /// # Errors

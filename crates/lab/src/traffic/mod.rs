@@ -9,7 +9,7 @@
 //! whaletap-traffic udp-echo --listen ADDR [--seconds S]                     answers each datagram
 //! whaletap-traffic udp-serve --listen ADDR --log DIR [--seconds S]          notes each numbered datagram, then answers it
 //! whaletap-traffic udp-ask  --to NAME:PORT [--size 64] BOUNDS               numbered datagrams to all of a name's addresses in turn
-//! whaletap-traffic udp-ping --to ADDR [--size 64] BOUNDS                    asks and waits for each answer
+//! whaletap-traffic udp-ping --to ADDR [--size 64] [--patience S] BOUNDS     asks and waits for each answer
 //! whaletap-traffic tcp-sink --listen ADDR [--seconds S]                     reads connections to their end
 //! whaletap-traffic tcp-send --to ADDR [--size 65536] BOUNDS                 a stream; --rate is bytes a second
 //! whaletap-traffic tun      --dev DEV [--size 64] BOUNDS                    makes a tun device, numbered packets come in through it

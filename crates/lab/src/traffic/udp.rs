@@ -28,7 +28,8 @@ const LONGEST: usize = 65_507;
 const SEND_BUFFER: usize = 16 << 20;
 /// The name of the host, or of the container, in which this runs.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
-/// How long an answer may take, and how often a listener looks at the time.
+/// How long an answer may take unless something else is said, and how often a listener looks at
+/// the time.
 const ANSWER: Duration = Duration::from_millis(200);
 
 /// Numbered datagrams over a real socket. With several segments the kernel gets them as one
@@ -146,11 +147,12 @@ pub(super) fn ping(mut options: Options) -> Result<Report, Error> {
     let to: SocketAddr = options.need("to")?;
     let size = options.take("size")?.unwrap_or(64).clamp(Tag::LENGTH, LONGEST);
     let run = options.run()?;
+    let patience = options.take("patience")?.map_or(ANSWER, Duration::from_secs);
     let mut pace = options.pace()?;
     options.end()?;
     let socket = connected(to)?;
     socket
-        .set_read_timeout(Some(ANSWER))
+        .set_read_timeout(Some(patience))
         .map_err(Error::call("setsockopt(SO_RCVTIMEO)", to.to_string()))?;
     let mut question = vec![0x5a; size];
     let mut answer = vec![0; LONGEST];
