@@ -75,6 +75,12 @@ bench: ## measure against tcpdump and dumpcap: docs/benchmarks.md
 	$(CARGO) build --release --locked --package whaletap --package xtask
 	@xtask/as-root.sh $(TARGET)/release/xtask bench
 
+.PHONY: soak
+soak: ## 2,000 containers come and go under one session: docs/benchmarks.md
+	@xtask/setup.sh build test
+	$(CARGO) build --release --locked --package whaletap --package xtask
+	@xtask/as-root.sh $(TARGET)/release/xtask soak
+
 # Installs what was built; as root for a PREFIX that is root's.
 .PHONY: install
 install: ## what `make build` made, below DESTDIR and PREFIX (/usr/local)

@@ -20,7 +20,9 @@ Usage: cargo xtask CHORE
 Chores:
   layers   check that the crates depend on each other as ARCHITECTURE.md says
   bench    measure against tcpdump and dumpcap into docs/benchmarks.md, as root; --quick only looks
-           [--rounds N] [--section cpu|scale|bystander|start]… [--quick] [--whaletap PATH]
+           [--rounds N] [--section cpu|scale|bystander|start|record|first]… [--quick] [--whaletap PATH]
+  soak     let 2,000 containers come and go under one session, as root, and look at what it holds
+           [--quick] [--whaletap PATH]
 ";
 
 /// Exit code for a command line that makes no sense.
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["layers"] => layers::run(),
         ["bench", options @ ..] => bench::run(options),
+        ["soak", options @ ..] => bench::run(&[&["--section", "soak"], options].concat()),
         ["help" | "-h" | "--help"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

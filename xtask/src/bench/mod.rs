@@ -11,6 +11,7 @@
 
 mod bystander;
 mod cpu;
+mod first;
 mod fleet;
 mod group;
 mod load;
@@ -20,6 +21,7 @@ mod page;
 mod record;
 mod scale;
 mod scratch;
+mod soak;
 mod spread;
 mod start;
 mod table;
@@ -114,6 +116,8 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             Section::Bystander => bystander::run(&bench)?,
             Section::Start => start::run(&bench)?,
             Section::Record => record::run(&bench)?,
+            Section::First => first::run(&bench)?,
+            Section::Soak => soak::run(&bench)?,
         };
         findings.notes.push(calm);
         findings.notes.push(format!("measured in {:.0} s", began.elapsed().as_secs_f64()));

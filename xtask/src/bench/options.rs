@@ -15,10 +15,23 @@ pub(super) enum Section {
     Start,
     /// The flight recorder with twenty targets.
     Record,
+    /// The first packet of a container that starts later.
+    First,
+    /// What is left of thousands of containers. Not among those that are run where none is named:
+    /// it judges, and does not compare.
+    Soak,
 }
 
 impl Section {
-    const ALL: [Self; 5] = [Self::Cpu, Self::Scale, Self::Bystander, Self::Start, Self::Record];
+    const ALL: [Self; 7] = [
+        Self::Cpu,
+        Self::Scale,
+        Self::Bystander,
+        Self::Start,
+        Self::Record,
+        Self::First,
+        Self::Soak,
+    ];
 
     /// Its word on the command line and in the page.
     pub(super) fn word(self) -> &'static str {
@@ -28,6 +41,8 @@ impl Section {
             Self::Bystander => "bystander",
             Self::Start => "start",
             Self::Record => "record",
+            Self::First => "first",
+            Self::Soak => "soak",
         }
     }
 }
@@ -69,7 +84,10 @@ impl Options {
                     let wanted = value()?;
                     let section = Section::ALL.into_iter().find(|known| known.word() == *wanted);
                     options.sections.push(section.with_context(|| {
-                        format!("no section {wanted}: cpu, scale, bystander, start, record")
+                        format!(
+                            "no section {wanted}: {}",
+                            Section::ALL.map(Section::word).join(", ")
+                        )
                     })?);
                 }
                 other => bail!(
@@ -84,11 +102,17 @@ impl Options {
 
     /// The sections to be run, in order.
     pub(super) fn sections(&self) -> Vec<Section> {
-        if self.sections.is_empty() { Section::ALL.to_vec() } else { self.sections.clone() }
+        if self.sections.is_empty() {
+            return Section::ALL.into_iter().filter(|section| *section != Section::Soak).collect();
+        }
+        self.sections.clone()
     }
 
     /// The command that gives one section again.
     pub(super) fn command(&self, section: Section) -> String {
+        if section == Section::Soak {
+            return "cargo xtask soak".to_owned();
+        }
         format!("cargo xtask bench --section {section} --rounds {}", self.rounds)
     }
 }
@@ -101,7 +125,8 @@ mod tests {
     fn words_are_read() {
         let options = Options::parse(&["--rounds", "7", "--section", "start"]).unwrap();
         assert_eq!((options.rounds, options.sections()), (7, vec![Section::Start]));
-        assert_eq!(Options::parse(&[]).unwrap().sections().len(), 5);
+        let all = Options::parse(&[]).unwrap().sections();
+        assert!(all.len() == 6 && !all.contains(&Section::Soak));
         for wrong in [&["--rounds"][..], &["--rounds", "x"], &["--section", "all"], &["fast"]] {
             assert!(Options::parse(wrong).is_err(), "{wrong:?}");
         }
