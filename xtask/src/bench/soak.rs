@@ -167,12 +167,13 @@ fn verdicts(before: &Look, last: &Look, findings: &mut Findings) {
         "as many namespaces are mounted as there were, and the machine has no more, within what the \
          kernel's count is off by",
     );
-    let grown = is.pss.saturating_sub(was.pss);
+    // Not PSS: that depends on who else runs the same program.
+    let grown = is.rss.saturating_sub(was.rss);
     let bound = u64::from(last.gone) * KEPT + SLACK;
     findings.judge(
         grown <= bound,
         &format!(
-            "memory grew by {:.2} MB, of {:.2} that {KEPT} bytes for each line of the summary and \
+            "resident memory grew by {:.2} MB, of {:.2} that {KEPT} bytes for each line of the summary and \
              {} MiB come to",
             grown as f64 / 1e6,
             bound as f64 / 1e6,
