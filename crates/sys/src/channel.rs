@@ -7,11 +7,13 @@ use std::{
     io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+    time::Duration,
 };
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
 use crate::Error;
@@ -48,6 +50,19 @@ impl Channel {
         )
         .map_err(Error::call("socketpair"))?;
         Ok((Self(a), Self(b)))
+    }
+
+    /// Connects to a [`ChannelListener`] by the name of its socket.
+    ///
+    /// # Errors
+    /// When nobody listens there, the calling user may not connect, or the name is longer than
+    /// 107 bytes.
+    pub fn connect(path: &Path) -> Result<Self, Error> {
+        let address = SocketAddrUnix::new(path).map_err(Error::path("connect", path))?;
+        let socket = seqpacket()?;
+        rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address))
+            .map_err(Error::path("connect", path))?;
+        Ok(Self(socket))
     }
 
     /// Takes one end that was inherited.
@@ -130,6 +145,47 @@ impl AsFd for Channel {
     }
 }
 
+/// A socket under a name, at which the other end of a channel is waited for.
+#[derive(Debug)]
+pub struct ChannelListener(OwnedFd);
+
+impl ChannelListener {
+    /// Listens under a name where nothing stands yet. Who may connect is up to the permissions of
+    /// the file and of the directories above it.
+    ///
+    /// # Errors
+    /// When something stands there, the directory cannot be written, or the name is longer than 107
+    /// bytes.
+    pub fn bind(path: &Path) -> Result<Self, Error> {
+        let address = SocketAddrUnix::new(path).map_err(Error::path("bind", path))?;
+        let socket = seqpacket()?;
+        rustix::net::bind(&socket, &address).map_err(Error::path("bind", path))?;
+        rustix::net::listen(&socket, 1).map_err(Error::path("listen", path))?;
+        Ok(Self(socket))
+    }
+
+    /// Waits for a connection, `None` where none came within the limit.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn accept(&self, limit: Duration) -> Result<Option<Channel>, Error> {
+        let mut poller = crate::poll::Poller::new()?;
+        poller.add(&self.0, 0, crate::poll::Trigger::Level)?;
+        if poller.wait(Some(limit))?.is_empty() {
+            return Ok(None);
+        }
+        let accept = || rustix::net::accept_with(&self.0, SocketFlags::CLOEXEC);
+        let socket = rustix::io::retry_on_intr(accept).map_err(Error::call("accept4"))?;
+        Ok(Some(Channel(socket)))
+    }
+}
+
+fn seqpacket() -> Result<OwnedFd, Error> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)
+        .map_err(Error::call("socket"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -158,6 +214,23 @@ mod tests {
         drop(a);
         assert!(matches!(b.receive().unwrap_err(), Error::PeerGone));
         assert!(matches!(b.send(b"x", &[]).unwrap_err(), Error::PeerGone));
+    }
+
+    #[test]
+    fn ends_meet_under_a_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        Channel::connect(&path).unwrap_err();
+        let listener = ChannelListener::bind(&path).unwrap();
+        ChannelListener::bind(&path).unwrap_err();
+        assert!(listener.accept(Duration::from_millis(1)).unwrap().is_none());
+        let far = Channel::connect(&path).unwrap();
+        let near = listener.accept(Duration::from_secs(10)).unwrap().unwrap();
+        far.send(b"hello", &[]).unwrap();
+        assert_eq!(near.receive().unwrap().bytes, b"hello");
+        assert_eq!(crate::process::peer(&near).unwrap(), Some(std::process::id()));
+        drop(far);
+        assert!(matches!(near.receive().unwrap_err(), Error::PeerGone));
     }
 
     #[test]

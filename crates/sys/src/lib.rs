@@ -10,6 +10,7 @@ pub mod disk;
 mod error;
 pub mod inotify;
 pub mod landlock;
+pub mod lifetime;
 pub mod local;
 pub mod machine;
 pub mod mount;

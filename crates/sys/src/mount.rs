@@ -29,7 +29,11 @@ use rustix::{
     thread::UnshareFlags,
 };
 
-use crate::{Error, netns::NSFS_MAGIC, process::PidFd};
+use crate::{
+    Error,
+    netns::{NSFS_MAGIC, Netns},
+    process::PidFd,
+};
 
 /// The calling thread's mounts.
 const MOUNTS: &str = "/proc/thread-self/mountinfo";
@@ -236,6 +240,20 @@ impl Root {
     pub fn directory(&self, path: &Path) -> Result<OwnedFd, Error> {
         self.find(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
             .map_err(Error::path("open", path))
+    }
+
+    /// Opens a network namespace by a file, as the process would find it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or is no network namespace.
+    ///
+    /// # Minimum kernel version
+    /// 5.6.
+    pub fn netns(&self, path: &Path) -> Result<Netns, Error> {
+        // Like `Netns::open`: a FIFO must not hold us up.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let found = self.find(path, flags).map_err(Error::path("open", path))?;
+        Netns::from_fd(found, path)
     }
 
     /// Looks a path up below the root, and opens what is there.

@@ -5,7 +5,7 @@ use std::{
     fs, io, mem,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-        unix::{net::UnixStream, process::CommandExt},
+        unix::process::CommandExt,
     },
     process::{Child, Command},
     ptr,
@@ -260,7 +260,7 @@ fn sort_by_age(pids: &mut [u32], last: u32) {
     pids.sort_unstable_by_key(|pid| last.wrapping_sub(*pid));
 }
 
-fn start_ticks(stat: &str) -> Option<u64> {
+pub(crate) fn start_ticks(stat: &str) -> Option<u64> {
     // A program's name may hold anything, brackets and blanks too.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_ascii_whitespace().nth(START_FIELD)?.parse().ok()
@@ -280,14 +280,14 @@ fn nanoseconds(clock: ClockId) -> u128 {
 ///
 /// # Errors
 /// When the kernel does not tell.
-pub fn peer(socket: &UnixStream) -> Result<Option<u32>, Error> {
+pub fn peer(socket: impl AsFd) -> Result<Option<u32>, Error> {
     // Not by rustix, whose number of a process cannot be 0.
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = libc::socklen_t::try_from(mem::size_of_val(&peer)).unwrap_or(0);
     // SAFETY: both pointers are valid for writes, and length tells the size of peer.
     let done = unsafe {
         libc::getsockopt(
-            socket.as_raw_fd(),
+            socket.as_fd().as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_PEERCRED,
             (&raw mut peer).cast(),
@@ -395,6 +395,8 @@ pub fn close_other_descriptors(keep: &[RawFd]) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     const ID: &str = "3f2a9d0c1b4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8";
