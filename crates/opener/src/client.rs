@@ -24,7 +24,8 @@ use crate::{
     directories::MAX_NAMES,
     error::{Error, Refusal},
     open::MAX_SOCKETS,
-    request::{MAX_PLACES, Place, Request, Spec},
+    proof,
+    request::{EngineAt, MAX_PLACES, Place, Request, Spec},
     server::ARGV0,
 };
 
@@ -36,7 +37,18 @@ const END_LIMIT: Duration = Duration::from_millis(500);
 pub struct Opener {
     /// One request at a time: an answer has no number.
     channel: Mutex<Option<Channel>>,
-    child: Child,
+    process: Process,
+    /// The container in whose network namespace it is, and beyond which it cannot reach.
+    inside: Option<String>,
+}
+
+/// The opener's process.
+#[derive(Debug)]
+enum Process {
+    /// A child of this one.
+    Child(Child),
+    /// Somebody else's, by its number; 0 where it is in no pid namespace of ours.
+    Other(u32),
 }
 
 /// Sockets in a namespace.
@@ -179,16 +191,50 @@ impl Opener {
     /// When the process cannot be started.
     pub fn start(engine_socket: Option<&str>) -> Result<Self, Error> {
         let (child, channel) = companion::start(OsStr::new(ARGV0)).map_err(Error::Channel)?;
-        let opener = Self { channel: Mutex::new(Some(channel)), child };
-        let hello = Request::Hello { engine_socket: engine_socket.map(str::to_owned) };
-        opener.ask(&hello)?;
+        let opener = Self::new(channel, Process::Child(child));
+        let engine = match engine_socket {
+            Some(path) => EngineAt::Socket(path.to_owned()),
+            None => EngineAt::Unknown,
+        };
+        opener.ask(&Request::Hello { engine })?;
         Ok(opener)
     }
 
-    /// Its process id.
+    /// Takes an opener that runs already, in a helper container, and has connected to us. Whether it
+    /// is the one that was meant is for the caller to find out first.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where it is of another release; [`Error::Gone`] when it has ended.
+    pub fn over(channel: Channel, engine: EngineAt) -> Result<Self, Error> {
+        let pid = sys::process::peer(&channel).map_err(Error::Channel)?.unwrap_or(0);
+        let opener = Self::new(channel, Process::Other(pid));
+        opener.ask(&Request::Hello { engine })?;
+        Ok(opener)
+    }
+
+    /// The same with an opener that is inside of one container's network namespace, and has no right
+    /// to enter any other: it opens in a [`Place::Container`] of this whole id and nowhere else. That
+    /// the container's process is the one that the engine named is proved here.
+    ///
+    /// # Errors
+    /// As for [`Opener::over`].
+    pub fn over_inside(channel: Channel, container: String) -> Result<Self, Error> {
+        let mut opener = Self::over(channel, EngineAt::Unknown)?;
+        opener.inside = Some(container);
+        Ok(opener)
+    }
+
+    fn new(channel: Channel, process: Process) -> Self {
+        Self { channel: Mutex::new(Some(channel)), process, inside: None }
+    }
+
+    /// Its process id; 0 where it is in no pid namespace of ours.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        match &self.process {
+            Process::Child(child) => child.id(),
+            Process::Other(pid) => *pid,
+        }
     }
 
     /// Opens packet sockets in a namespace.
@@ -196,7 +242,12 @@ impl Opener {
     /// # Errors
     /// [`Error::Refused`] with the reason; [`Error::Gone`] when the opener has ended.
     pub fn open(&self, place: Place, spec: Spec) -> Result<Opened, Error> {
-        self.open_all(vec![place], spec)?.pop().ok_or(Error::Unreadable)?
+        let Some(inside) = &self.inside else {
+            return self.open_all(vec![place], spec)?.pop().ok_or(Error::Unreadable)?;
+        };
+        let process = proof::process_inside(&place, inside)?;
+        let opened = self.open_all(vec![Place::Host], spec)?.pop().ok_or(Error::Unreadable)??;
+        Ok(Opened { pidfd: Some(process.into()), ..opened })
     }
 
     /// Opens packet sockets in several namespaces at once, sixteen at a time, and answers in their
@@ -331,14 +382,15 @@ impl Drop for Opener {
     fn drop(&mut self) {
         // Not a signal: it may be another user's process by now. The end of the channel ends it.
         self.channel.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Process::Child(child) = &mut self.process else { return };
         // One that is stopped is left behind: it ends with us.
-        let ended = PidFd::open(self.child.id()).and_then(|pidfd| {
+        let ended = PidFd::open(child.id()).and_then(|pidfd| {
             let mut poller = Poller::new()?;
             poller.add(&pidfd, 0, Trigger::Level)?;
             Ok(!poller.wait(Some(END_LIMIT))?.is_empty())
         });
         if matches!(ended, Ok(true)) {
-            let _ = self.child.wait();
+            let _ = child.wait();
         }
     }
 }

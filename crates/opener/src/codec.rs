@@ -1,7 +1,7 @@
 //! The bytes of requests and replies: numbers in host order, texts and lists behind their length.
 //!
-//! Both ends are the same binary, so there is no version; a message that does not read to its very
-//! end is refused.
+//! Both ends run on one machine, and are the same binary or of the same release, which the greeting
+//! makes sure of ([`crate::PROTOCOL`]). A message that does not read to its very end is refused.
 
 /// Puts a message together.
 #[derive(Debug, Default)]

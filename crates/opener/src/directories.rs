@@ -15,7 +15,10 @@ use sys::{
     process::{self, PidFd},
 };
 
-use crate::error::{Reason, Refusal};
+use crate::{
+    error::{Reason, Refusal},
+    request::EngineAt,
+};
 
 /// The most directories that are watched.
 pub(crate) const MAX_DIRECTORIES: usize = 8;
@@ -58,11 +61,7 @@ pub(crate) struct Begun {
 impl Directories {
     /// Watches a directory of the engine. One that is known already is looked up anew, and keeps
     /// its number.
-    pub(crate) fn watch(
-        &mut self,
-        path: &str,
-        engine_socket: Option<&str>,
-    ) -> Result<Begun, Refusal> {
+    pub(crate) fn watch(&mut self, path: &str, engine: &EngineAt) -> Result<Begun, Refusal> {
         check(path)?;
         let known = self.0.iter().position(|directory| directory.path == path);
         let index = known.unwrap_or(self.0.len());
@@ -70,7 +69,7 @@ impl Directories {
             let message = format_args!("more than {MAX_DIRECTORIES} directories");
             return Err(Refusal::new(Reason::Failed, message));
         }
-        let root = root(engine_socket)?;
+        let root = root(engine)?;
         let open = root.directory(Path::new(path))?;
         // First the watch, then the list: a file that comes between is in both.
         let watch = Watch::open(&open)?;
@@ -117,11 +116,14 @@ pub(crate) fn check(path: &str) -> Result<(), Refusal> {
 }
 
 /// The root directory as the engine sees it; our own where the engine is nobody on this machine.
-pub(crate) fn root(engine_socket: Option<&str>) -> Result<Root, Refusal> {
-    let Some(path) = engine_socket else { return Ok(Root::own()?) };
-    let peer = process::peer(&dial(path)?)?;
+pub(crate) fn root(engine: &EngineAt) -> Result<Root, Refusal> {
+    let engine = match engine {
+        EngineAt::Unknown => None,
+        EngineAt::Socket(path) => process::peer(dial(path)?)?,
+        EngineAt::Process(pid) => Some(*pid),
+    };
     // One that began to listen and has ended since has left the socket to another.
-    match peer.and_then(|pid| PidFd::open(pid).ok()) {
+    match engine.and_then(|pid| PidFd::open(pid).ok()) {
         Some(engine) => Ok(Root::of(&engine)?),
         None => Ok(Root::own()?),
     }

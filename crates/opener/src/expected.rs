@@ -15,6 +15,7 @@ use sys::{
 use crate::{
     directories::{MAX_DIRECTORIES, check, root},
     error::{Reason, Refusal},
+    request::EngineAt,
 };
 
 /// Those that somebody waits for.
@@ -38,7 +39,7 @@ impl Expected {
     pub(crate) fn expect(
         &mut self,
         path: &str,
-        engine_socket: Option<&str>,
+        engine: &EngineAt,
         (news, key): (&Poller, u64),
     ) -> Result<PipeReader, Refusal> {
         check(path)?;
@@ -47,7 +48,7 @@ impl Expected {
             let message = format_args!("more than {MAX_DIRECTORIES} directories are waited for");
             return Err(Refusal::new(Reason::Failed, message));
         }
-        let root = root(engine_socket)?;
+        let root = root(engine)?;
         let above = Path::new(path).parent().unwrap_or(Path::new("/"));
         let parent = Watch::open(root.directory(above)?)?;
         let (waits, told) = pipe().map_err(sys::Error::call("pipe2"))?;

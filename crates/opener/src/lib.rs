@@ -21,5 +21,5 @@ mod server;
 pub use client::{Opened, Opener, Seen, Watched};
 pub use error::{Error, Reason};
 pub use proof::{Proved, prove};
-pub use request::{Place, Scope, Spec};
-pub use server::{ARGV0, serve};
+pub use request::{EngineAt, PROTOCOL, Place, Scope, Spec};
+pub use server::{ARGV0, serve, serve_at};

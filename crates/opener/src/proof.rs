@@ -8,7 +8,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use sys::{netns::Netns, process::PidFd};
+use sys::{mount::Root, netns::Netns, process::PidFd};
 
 use crate::{
     directories::Directories,
@@ -58,11 +58,41 @@ impl Proved {
 /// # Privileges
 /// `CAP_SYS_PTRACE` for the processes of other users.
 pub fn prove(place: &Place) -> Result<Proved, Error> {
-    Ok(find(place, &Directories::default())?)
+    Ok(find(place, &Directories::default(), &Paths::Own)?)
+}
+
+/// Whose the paths of requests are.
+#[derive(Debug, Default)]
+pub(crate) enum Paths {
+    /// Ours as well.
+    #[default]
+    Own,
+    /// Of a client whose mounts we have not. Only /proc is the same: such an opener is in the
+    /// machine's own pid namespace.
+    Client(Option<PidFd>),
+}
+
+impl Paths {
+    fn netns(&self, path: &str) -> Result<Netns, Refusal> {
+        let path = Path::new(path);
+        match self {
+            Self::Client(client) if !path.starts_with("/proc") => {
+                let client = client.as_ref().ok_or_else(|| {
+                    Refusal::new(Reason::NotFound, "who asks for a path is not to be seen here")
+                })?;
+                Ok(Root::of(client)?.netns(path)?)
+            }
+            _ => Ok(Netns::open(path)?),
+        }
+    }
 }
 
 /// Finds the namespace of a place.
-pub(crate) fn find(place: &Place, directories: &Directories) -> Result<Proved, Refusal> {
+pub(crate) fn find(
+    place: &Place,
+    directories: &Directories,
+    paths: &Paths,
+) -> Result<Proved, Refusal> {
     match place {
         Place::Container { pid, id, sandbox_key } => container(*pid, id, sandbox_key),
         Place::Process { pid } => {
@@ -71,7 +101,7 @@ pub(crate) fn find(place: &Place, directories: &Directories) -> Result<Proved, R
             let netns = pidfd.netns().map_err(|error| gone(error, *pid))?;
             Ok(Proved::by_process(netns, pidfd, before))
         }
-        Place::Netns { path } => Ok(Proved::by_file(Netns::open(Path::new(path))?)),
+        Place::Netns { path } => Ok(Proved::by_file(paths.netns(path)?)),
         Place::Host => Ok(Proved { netns: Netns::current()?, process: None, created: None }),
         Place::Sandbox { directory, file } => {
             Ok(Proved::by_file(directories.open(*directory, file)?))
@@ -79,19 +109,37 @@ pub(crate) fn find(place: &Place, directories: &Directories) -> Result<Proved, R
     }
 }
 
+/// The first process of the container that an opener is inside of, held and proved to be the
+/// container's: whoever asks has not the rights to look at its namespace.
+pub(crate) fn process_inside(place: &Place, inside: &str) -> Result<PidFd, Refusal> {
+    match place {
+        Place::Container { pid, id, .. } if id == inside => resident(*pid, id),
+        _ => {
+            let message = "the helper container reaches one target, and this is another";
+            Err(Refusal::new(Reason::NotPermitted, message))
+        }
+    }
+}
+
+/// A process, held and proved to be a container's.
+fn resident(pid: u32, id: &str) -> Result<PidFd, Refusal> {
+    let pidfd = open_pidfd(pid)?;
+    if pidfd.is_in_container(id).map_err(|error| gone(error, pid))? {
+        return Ok(pidfd);
+    }
+    Err(Refusal::new(
+        Reason::NotTheOne,
+        format_args!(
+            "process {pid} on this machine does not belong to container {}: the engine runs \
+             elsewhere, or the pid was used again",
+            id.get(..12).unwrap_or(id)
+        ),
+    ))
+}
+
 fn container(pid: u32, id: &str, sandbox_key: &str) -> Result<Proved, Refusal> {
     let before = now();
-    let pidfd = open_pidfd(pid)?;
-    if !pidfd.is_in_container(id).map_err(|error| gone(error, pid))? {
-        return Err(Refusal::new(
-            Reason::NotTheOne,
-            format_args!(
-                "process {pid} on this machine does not belong to container {}: the engine runs \
-                 elsewhere, or the pid was used again",
-                id.get(..12).unwrap_or(id)
-            ),
-        ));
-    }
+    let pidfd = resident(pid, id)?;
     let netns = pidfd.netns().map_err(|error| gone(error, pid))?;
     // The file may be in another mount namespace than ours: then the cgroup alone has to do.
     if let Ok(sandbox) = sys::netns::identity(Path::new(sandbox_key))

@@ -7,6 +7,12 @@ use sys::{inotify::is_file_name, ring::Geometry};
 
 use crate::codec::{Decoder, Encoder};
 
+/// The number of these messages' form. Whoever changes what travels raises it, and a test with the
+/// sum of all forms sees to that.
+///
+/// Most openers are the very program that asks them. One in a helper container is another file.
+pub const PROTOCOL: u32 = 1;
+
 /// The most interface names in one request.
 const MAX_INTERFACES: usize = 64;
 
@@ -83,11 +89,23 @@ pub struct Spec {
     pub promiscuous: bool,
 }
 
+/// Where the engine is, as far as that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum EngineAt {
+    /// Nowhere on this machine, as far as is known.
+    #[default]
+    Unknown,
+    /// Whoever listens on this socket, of which the opener is also to make connections.
+    Socket(String),
+    /// This process. The asking one has found that out, and makes connections itself.
+    Process(u32),
+}
+
 /// A request as it travels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// First of all: where the engine's socket is.
-    Hello { engine_socket: Option<String> },
+    /// First of all: where the engine is. It begins with [`PROTOCOL`] in every version.
+    Hello { engine: EngineAt },
     /// Open packet sockets in namespaces.
     Open { places: Vec<Place>, spec: Spec },
     /// Open a netlink socket in a namespace, and tell its identity.
@@ -104,9 +122,13 @@ impl Request {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let out = Encoder::default();
         match self {
-            Self::Hello { engine_socket } => {
-                let out = out.u8(0).bool(engine_socket.is_some());
-                out.text(engine_socket.as_deref().unwrap_or_default())
+            Self::Hello { engine } => {
+                let out = out.u8(0).u32(PROTOCOL);
+                match engine {
+                    EngineAt::Unknown => out.u8(0),
+                    EngineAt::Socket(path) => out.u8(1).text(path),
+                    EngineAt::Process(pid) => out.u8(2).u32(*pid),
+                }
             }
             Self::Open { places, spec } => put_spec(out.u8(1).each(places, put_place), spec),
             Self::Look { place } => put_place(out.u8(2), place),
@@ -117,13 +139,25 @@ impl Request {
         .finish()
     }
 
+    /// The protocol of a greeting that is not of ours.
+    pub(crate) fn foreign(bytes: &[u8]) -> Option<u32> {
+        let mut from = Decoder::new(bytes);
+        from.u8().filter(|kind| *kind == 0)?;
+        from.u32().filter(|protocol| *protocol != PROTOCOL)
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut from = Decoder::new(bytes);
         let request = match from.u8()? {
             0 => {
-                let given = from.bool()?;
-                let path = from.text()?;
-                Self::Hello { engine_socket: given.then_some(path) }
+                from.u32().filter(|protocol| *protocol == PROTOCOL)?;
+                let engine = match from.u8()? {
+                    0 => EngineAt::Unknown,
+                    1 => EngineAt::Socket(from.text()?),
+                    2 => EngineAt::Process(from.u32()?),
+                    _ => return None,
+                };
+                Self::Hello { engine }
             }
             1 => Self::Open {
                 places: from.each(MAX_PLACES, take_place)?,
@@ -212,7 +246,6 @@ fn take_spec(from: &mut Decoder<'_>) -> Option<Spec> {
 mod tests {
     use proptest::{
         collection::vec,
-        option,
         prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest},
         sample,
     };
@@ -235,8 +268,9 @@ mod tests {
             Scope::Namespace,
         ];
         let mut requests = vec![
-            Request::Hello { engine_socket: None },
-            Request::Hello { engine_socket: Some("/run/docker.sock".to_owned()) },
+            Request::Hello { engine: EngineAt::Unknown },
+            Request::Hello { engine: EngineAt::Socket("/run/docker.sock".to_owned()) },
+            Request::Hello { engine: EngineAt::Process(7) },
             Request::Dial,
             Request::Watch { directory: "/run/docker/netns".to_owned() },
         ];
@@ -259,6 +293,23 @@ mod tests {
         for request in every_kind() {
             assert_eq!(Request::decode(&request.encode()), Some(request));
         }
+    }
+
+    /// Whoever comes here because this fails: raise [`PROTOCOL`], too, unless no release has had it.
+    #[test]
+    fn the_protocol_has_its_number() {
+        let sum = every_kind().iter().flat_map(Request::encode).fold(0xcbf2_9ce4_8422_2325, fnv);
+        assert_eq!((PROTOCOL, sum), (1, 0xfcf1_8b6c_c580_30cb), "{sum:#x}");
+        let mut greeting = Request::Hello { engine: EngineAt::Unknown }.encode();
+        assert_eq!(Request::foreign(&greeting), None);
+        greeting[1..5].copy_from_slice(&(PROTOCOL + 1).to_ne_bytes());
+        assert_eq!(Request::foreign(&greeting), Some(PROTOCOL + 1));
+        assert_eq!(Request::decode(&greeting), None);
+        assert_eq!(Request::foreign(&Request::Dial.encode()), None);
+    }
+
+    fn fnv(sum: u64, byte: u8) -> u64 {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     }
 
     #[test]
@@ -321,9 +372,17 @@ mod tests {
             })
     }
 
+    fn any_engine() -> impl Strategy<Value = EngineAt> {
+        prop_oneof![
+            Just(EngineAt::Unknown),
+            ".{0,100}".prop_map(EngineAt::Socket),
+            any::<u32>().prop_map(EngineAt::Process),
+        ]
+    }
+
     fn any_request() -> impl Strategy<Value = Request> {
         prop_oneof![
-            option::of(".{0,100}").prop_map(|engine_socket| Request::Hello { engine_socket }),
+            any_engine().prop_map(|engine| Request::Hello { engine }),
             (vec(any_place(), 0..=MAX_PLACES), any_spec())
                 .prop_map(|(places, spec)| Request::Open { places, spec }),
             any_place().prop_map(|place| Request::Look { place }),

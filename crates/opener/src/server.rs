@@ -2,15 +2,17 @@
 
 use std::{
     os::fd::{AsFd, OwnedFd},
+    path::Path,
     thread,
 };
 
 use sys::{
     channel::{Channel, MAX_DESCRIPTORS, MAX_MESSAGE},
     companion,
+    netns::Netns,
     poll::{Poller, Trigger},
     privileges::{self, Capability},
-    process,
+    process::{self, PidFd},
 };
 
 use crate::{
@@ -19,8 +21,8 @@ use crate::{
     error::{Reason, Refusal},
     expected::Expected,
     open::{self, Sockets},
-    proof::{self, Proved},
-    request::{Place, Request, Spec},
+    proof::{self, Paths, Proved},
+    request::{EngineAt, PROTOCOL, Place, Request, Spec},
     resident::{self, Age},
 };
 
@@ -50,30 +52,24 @@ pub fn serve() -> Result<(), sys::Error> {
     privileges::keep_capabilities(&KEPT)?;
     privileges::no_new_privs()?;
     process::die_with_parent()?;
-    let mut server = Server::new()?;
-    server.news.add(&channel, KEY_REQUEST, Trigger::Level)?;
-    loop {
-        let keys = server.news.wait(None)?;
-        if keys.contains(&KEY_EXPECTED) {
-            server.expected.look();
-        }
-        if !keys.contains(&KEY_REQUEST) {
-            continue;
-        }
-        let message = match channel.receive() {
-            Ok(message) => message,
-            Err(sys::Error::PeerGone) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let outcome = match Request::decode(&message.bytes) {
-            Some(request) => server.answer(request),
-            None => Err(Refusal::new(Reason::Failed, "the request does not read")),
-        };
-        match send(&channel, outcome) {
-            Err(sys::Error::PeerGone) => return Ok(()),
-            other => other?,
-        }
-    }
+    Server::new(Paths::Own)?.serve(&channel)
+}
+
+/// The main of an opener in a helper container, which has another root directory than its client:
+/// connects to the client's socket, a [`sys::channel::ChannelListener`], and serves requests until
+/// the client closes its end.
+///
+/// Of the capabilities that entering namespaces takes it uses those that the container was given: in
+/// a target's own namespace `CAP_NET_RAW` is enough for [`Place::Host`].
+///
+/// # Errors
+/// When nobody listens there; when rights that are not needed could not be given up.
+pub fn serve_at(socket: &Path) -> Result<(), sys::Error> {
+    privileges::keep_capabilities(&KEPT)?;
+    privileges::no_new_privs()?;
+    let channel = Channel::connect(socket)?;
+    let client = process::peer(&channel)?.and_then(|pid| PidFd::open(pid).ok());
+    Server::new(Paths::Client(client))?.serve(&channel)
 }
 
 /// The body of an answer, and the descriptors that go with it.
@@ -86,51 +82,78 @@ struct Reply {
 /// What the opener remembers from one request to the next.
 #[derive(Debug)]
 struct Server {
-    engine_socket: Option<String>,
+    engine: EngineAt,
     directories: Directories,
+    paths: Paths,
     expected: Expected,
     news: Poller,
 }
 
 impl Server {
-    fn new() -> Result<Self, sys::Error> {
-        let news = Poller::new()?;
+    fn new(paths: Paths) -> Result<Self, sys::Error> {
+        let (engine, news) = (EngineAt::default(), Poller::new()?);
         let (directories, expected) = (Directories::default(), Expected::default());
-        Ok(Self { engine_socket: None, directories, expected, news })
+        Ok(Self { engine, directories, paths, expected, news })
+    }
+
+    fn serve(&mut self, channel: &Channel) -> Result<(), sys::Error> {
+        self.news.add(channel, KEY_REQUEST, Trigger::Level)?;
+        loop {
+            let keys = self.news.wait(None)?;
+            if keys.contains(&KEY_EXPECTED) {
+                self.expected.look();
+            }
+            if !keys.contains(&KEY_REQUEST) {
+                continue;
+            }
+            let message = match channel.receive() {
+                Ok(message) => message,
+                Err(sys::Error::PeerGone) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let outcome = match Request::decode(&message.bytes) {
+                Some(request) => self.answer(request),
+                None => Err(unreadable(&message.bytes)),
+            };
+            match send(channel, outcome) {
+                Err(sys::Error::PeerGone) => return Ok(()),
+                other => other?,
+            }
+        }
     }
 
     fn answer(&mut self, request: Request) -> Result<Reply, Refusal> {
         match request {
-            Request::Hello { engine_socket } => {
-                self.engine_socket = engine_socket;
+            Request::Hello { engine } => {
+                self.engine = engine;
                 Ok(Reply::default())
             }
             Request::Open { places, spec } => Ok(together(self.open_all(&places, &spec))),
             Request::Look { place } => {
-                let found = proof::find(&place, &self.directories)?;
-                let netlink = found.netns.visit(sys::netlink::open)??;
+                let found = proof::find(&place, &self.directories, &self.paths)?;
+                let netlink = visit(&place, &found.netns, sys::netlink::open)??;
                 let identity = Identity::of(found, &place, Age::Oldest);
                 let body = identity.put(Encoder::default()).finish();
                 let descriptors = [netlink].into_iter().chain(identity.pidfd()).collect();
                 Ok(Reply { body, descriptors })
             }
             Request::Dial => {
-                let path = self.engine_socket.as_deref();
-                let path =
-                    path.ok_or(Refusal::new(Reason::Failed, "no engine socket was named"))?;
+                let EngineAt::Socket(path) = &self.engine else {
+                    return Err(Refusal::new(Reason::Failed, "no engine socket was named"));
+                };
                 let stream = directories::dial(path)?;
                 Ok(Reply { body: Vec::new(), descriptors: vec![stream.into()] })
             }
             Request::Watch { directory } => {
                 let Begun { watch, directory, names } =
-                    self.directories.watch(&directory, self.engine_socket.as_deref())?;
+                    self.directories.watch(&directory, &self.engine)?;
                 let body =
                     Encoder::default().u32(directory).each(&names, |out, name| out.text(name));
                 Ok(Reply { body: body.finish(), descriptors: vec![watch.into()] })
             }
             Request::Expect { directory } => {
                 let news = (&self.news, KEY_EXPECTED);
-                let told = self.expected.expect(&directory, self.engine_socket.as_deref(), news)?;
+                let told = self.expected.expect(&directory, &self.engine, news)?;
                 Ok(Reply { body: Vec::new(), descriptors: vec![told.into()] })
             }
         }
@@ -159,10 +182,37 @@ impl Server {
     }
 
     fn open(&self, place: &Place, spec: &Spec) -> Result<Reply, Refusal> {
-        let found = proof::find(place, &self.directories)?;
-        let sockets = found.netns.visit(|| open::open(spec))??;
+        let found = proof::find(place, &self.directories, &self.paths)?;
+        let sockets = visit(place, &found.netns, || open::open(spec))??;
         // Attached first, asked afterwards.
         Ok(opened(Identity::of(found, place, Age::Newest), sockets))
+    }
+}
+
+/// Does something inside a namespace. To enter one's own takes rights, too, which a helper inside of a
+/// target does not have.
+fn visit<T: Send>(
+    place: &Place,
+    netns: &Netns,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, sys::Error> {
+    match place {
+        Place::Host => Ok(work()),
+        _ => netns.visit(work),
+    }
+}
+
+/// Why a request does not read.
+fn unreadable(bytes: &[u8]) -> Refusal {
+    match Request::foreign(bytes) {
+        Some(theirs) => Refusal::new(
+            Reason::Failed,
+            format_args!(
+                "the opener speaks version {PROTOCOL} of its protocol, and was asked in version \
+                 {theirs}: whaletap and whaletap-agent are of different releases"
+            ),
+        ),
+        None => Refusal::new(Reason::Failed, "the request does not read"),
     }
 }
 
