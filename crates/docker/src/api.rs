@@ -8,7 +8,7 @@ use std::{
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EndpointSettings};
 use model::{Compose, Container, ContainerState, Endpoint, Swarm};
 
-use crate::stamp;
+use crate::{helper::HELPER_LABEL, stamp};
 
 /// A container, with what following it takes beside `model`'s words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) struct Described {
     pub(crate) attachments: BTreeMap<String, String>,
 }
 
-/// A container of a list; `None` without an id or a name.
+/// A container of a list; `None` without an id or a name, and of one of our own helpers.
 pub(crate) fn listed(said: ContainerSummary) -> Option<Described> {
     let names = said.names.unwrap_or_default();
     // Legacy links give further names, of the form /other/alias.
@@ -30,6 +30,9 @@ pub(crate) fn listed(said: ContainerSummary) -> Option<Described> {
         .map(|name| name.strip_prefix('/').unwrap_or(name))
         .find(|name| !name.contains('/'))?;
     let labels: BTreeMap<_, _> = said.labels.unwrap_or_default().into_iter().collect();
+    if labels.contains_key(HELPER_LABEL) {
+        return None;
+    }
     let networks = said.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
     let attachments = attachments(&networks);
     let container = Container {
@@ -49,12 +52,15 @@ pub(crate) fn listed(said: ContainerSummary) -> Option<Described> {
     Some(Described { container, attachments })
 }
 
-/// An inspected container; `None` without an id or a name.
+/// An inspected container; `None` without an id or a name, and of one of our own helpers.
 pub(crate) fn inspected(said: ContainerInspectResponse) -> Option<Described> {
     let name = said.name?;
     let name = name.strip_prefix('/').unwrap_or(&name);
     let (image, labels) = said.config.map(|c| (c.image, c.labels)).unwrap_or_default();
     let labels: BTreeMap<_, _> = labels.unwrap_or_default().into_iter().collect();
+    if labels.contains_key(HELPER_LABEL) {
+        return None;
+    }
     let (status, pid, started_at) =
         said.state.map(|state| (state.status, state.pid, state.started_at)).unwrap_or_default();
     let state = ContainerState::from_word(status.as_ref().map_or("", state_word));
@@ -215,6 +221,15 @@ mod tests {
         for json in ["{}", r#"{"Id":"ab","Names":[]}"#, r#"{"Id":"ab","Names":["/a/b"]}"#] {
             assert!(listed(serde_json::from_str(json).unwrap()).is_none(), "{json}");
         }
+    }
+
+    #[test]
+    fn helpers_of_ours_are_no_containers() {
+        let labels = r#"{"whaletap.helper":"me"}"#;
+        let listing = format!(r#"{{"Id":"ab","Names":["/x"],"Labels":{labels}}}"#);
+        let inspection = format!(r#"{{"Id":"ab","Name":"/x","Config":{{"Labels":{labels}}}}}"#);
+        assert_eq!(listed(serde_json::from_str(&listing).unwrap()), None);
+        assert_eq!(inspected(serde_json::from_str(&inspection).unwrap()), None);
     }
 
     #[test]

@@ -26,12 +26,12 @@ const MAX_MESSAGE: usize = 512;
 /// A connection to an engine. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Engine {
-    docker: Docker,
+    pub(crate) docker: Docker,
     api: AgreedVersion,
     streams: Streams,
     /// Its address, for messages.
     endpoint: Arc<str>,
-    deadline: Duration,
+    pub(crate) deadline: Duration,
 }
 
 impl fmt::Debug for Engine {
@@ -218,17 +218,37 @@ impl Engine {
     }
 
     /// Waits for a whole answer, but no longer than the deadline.
-    async fn within_deadline<T>(
+    pub(crate) async fn within_deadline<T>(
         &self,
         request: impl Future<Output = Result<T, ApiError>>,
     ) -> Result<T, Error> {
-        let timeout =
-            || Error::Timeout { endpoint: self.endpoint.to_string(), after: self.deadline };
-        match tokio::time::timeout(self.deadline, request).await {
-            Err(_) | Ok(Err(ApiError::RequestTimeoutError)) => Err(timeout()),
-            Ok(Err(error)) => Err(classify(&self.endpoint, error)),
-            Ok(Ok(value)) => Ok(value),
+        let request = async {
+            request.await.map_err(|error| match error {
+                ApiError::RequestTimeoutError => self.timeout(self.deadline),
+                error => self.classify(error),
+            })
+        };
+        self.within(self.deadline, request).await
+    }
+
+    /// Waits for what takes several answers, but no longer than this.
+    pub(crate) async fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(limit, work).await {
+            Err(_) => Err(self.timeout(limit)),
+            Ok(done) => done,
         }
+    }
+
+    fn timeout(&self, after: Duration) -> Error {
+        Error::Timeout { endpoint: self.endpoint.to_string(), after }
+    }
+
+    pub(crate) fn classify(&self, error: ApiError) -> Error {
+        classify(&self.endpoint, error)
     }
 }
 

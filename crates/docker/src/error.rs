@@ -151,6 +151,38 @@ pub enum Error {
         /// The name or id that was asked for.
         id: String,
     },
+    /// The program of helper containers cannot be used.
+    #[error("{}: {reason}", path.display())]
+    HelperProgram {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The program of helper containers is for other machines.
+    #[error(
+        "{endpoint} runs on {engine}, and the program of helper containers that is here on {program}"
+    )]
+    OtherArchitecture {
+        /// The engine's address.
+        endpoint: String,
+        /// Its architecture in its own words. Text from outside.
+        engine: String,
+        /// That of the program.
+        program: &'static str,
+    },
+    /// An image that the engine does not have.
+    #[error("no such image: {image}")]
+    NoSuchImage {
+        /// Its name.
+        image: String,
+    },
+    /// A directory that is to be mounted is not there, as the engine sees it.
+    #[error("the engine does not see a directory of this machine: {message}")]
+    NoMount {
+        /// The engine's words. Text from outside.
+        message: String,
+    },
     /// A `--filter` that is not `key=value`.
     #[error("filter `{filter}` is not of the form key=value")]
     FilterForm {

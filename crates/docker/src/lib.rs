@@ -1,13 +1,15 @@
 //! The Docker engine: where it is, what it says, and which containers are meant; the only user of
 //! bollard.
 //!
-//! Four things live here, in the order in which a session needs them:
+//! Five things live here, in the order in which a session needs them:
 //!
 //! - [`Endpoint`]: which engine is meant, by docker's own rules;
 //! - [`Engine`]: a connection to it, every request with a deadline;
 //! - [`watch()`]: what becomes of its containers, as long as somebody listens;
 //! - [`resolve`]: selectors to containers, and [`address_names`]: addresses to names. Both are
-//!   functions of a list of containers and need no engine.
+//!   functions of a list of containers and need no engine;
+//! - [`HelperSpec`]: a container of our own, which does what takes rights for somebody who has only
+//!   the engine's socket.
 //!
 //! Nothing here enters a namespace, and nothing here trusts what an engine says about this
 //! machine: a pid is a number in the engine's world until somebody proves more.
@@ -26,6 +28,7 @@ mod filter;
 mod glob;
 mod happening;
 mod happenings;
+mod helper;
 mod host;
 mod image_reference;
 mod lines;
@@ -47,6 +50,7 @@ pub use error::Error;
 pub use filter::Filter;
 pub use happening::{Happening, What};
 pub use happenings::Happenings;
+pub use helper::{HELPER_LABEL, HelperProgram, HelperSpec, LeftHelper, Shape};
 pub use host::Host;
 pub use names::address_names;
 pub use node::Node;

@@ -1,0 +1,249 @@
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bollard::{
+    models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType},
+    query_parameters::{
+        CreateContainerOptions, InspectContainerOptions, ListContainersOptions,
+        RemoveContainerOptions, StartContainerOptions,
+    },
+};
+use model::ContainerState;
+
+use super::HELPER_LABEL;
+use crate::{Engine, Error};
+
+/// Between two looks whether a container is gone: engines remove in the background, and do not tell.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Which rights a helper has, and where it lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// In the network namespace of one container, by its whole id, to open sockets there and
+    /// nowhere else.
+    Inside(String),
+    /// In this machine's own network and pid namespaces, to enter those of others.
+    Host,
+}
+
+impl Shape {
+    /// The capabilities that it has: all others are dropped.
+    #[must_use]
+    pub fn capabilities(&self) -> &'static [&'static str] {
+        match self {
+            Self::Inside(_) => &["NET_RAW"],
+            // To enter namespaces, to look into processes that live there, and to open sockets.
+            Self::Host => &["SYS_ADMIN", "SYS_PTRACE", "NET_RAW"],
+        }
+    }
+}
+
+/// A helper container that is to be made.
+#[derive(Debug, Clone)]
+pub struct HelperSpec {
+    /// Its name, which nobody else has.
+    pub name: String,
+    /// Whose it is, for those who find it without its client.
+    pub owner: String,
+    /// Its image: [`HelperProgram::image`](super::HelperProgram::image).
+    pub image: String,
+    /// What it may do.
+    pub shape: Shape,
+    /// What its program is told.
+    pub words: Vec<String>,
+    /// Directories of this machine: the first of each is seen by the helper as the second, and can
+    /// be read.
+    pub mounts: Vec<(PathBuf, PathBuf)>,
+}
+
+impl HelperSpec {
+    fn to_api(&self) -> ContainerCreateBody {
+        let network = match &self.shape {
+            Shape::Inside(id) => format!("container:{id}"),
+            Shape::Host => "host".to_owned(),
+        };
+        let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+        let host_config = HostConfig {
+            network_mode: Some(network),
+            pid_mode: (self.shape == Shape::Host).then(|| "host".to_owned()),
+            // Rights over other users' namespaces are those of the machine's own root.
+            userns_mode: Some("host".to_owned()),
+            ipc_mode: Some("none".to_owned()),
+            cap_drop: words(&["ALL"]),
+            cap_add: words(self.shape.capabilities()),
+            // No label: where SELinux is in force a container could not connect to its client.
+            security_opt: words(&["no-new-privileges", "label=disable"]),
+            readonly_rootfs: Some(true),
+            auto_remove: Some(true),
+            log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+            mounts: Some(self.mounts.iter().map(|(from, to)| mount(from, to)).collect()),
+            ..HostConfig::default()
+        };
+        ContainerCreateBody {
+            image: Some(self.image.clone()),
+            cmd: Some(self.words.clone()),
+            user: Some("0:0".to_owned()),
+            labels: Some(HashMap::from([(HELPER_LABEL.to_owned(), self.owner.clone())])),
+            host_config: Some(host_config),
+            ..ContainerCreateBody::default()
+        }
+    }
+}
+
+fn mount(from: &Path, to: &Path) -> Mount {
+    let text = |path: &Path| Some(path.to_string_lossy().into_owned());
+    Mount {
+        typ: Some(MountType::BIND),
+        source: text(from),
+        target: text(to),
+        read_only: Some(true),
+        ..Mount::default()
+    }
+}
+
+/// A helper container that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftHelper {
+    /// Its whole id.
+    pub id: String,
+    /// Whose it is, as it was said when it was made. Text from outside.
+    pub owner: String,
+    /// Whether its program runs.
+    pub is_live: bool,
+    /// When it was made, in seconds since the epoch by the engine's clock.
+    pub created: i64,
+}
+
+impl Engine {
+    /// Makes a helper container; the whole id of it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`]: [`Engine::load_helper`] is to come first. [`Error::NoMount`]: one of
+    /// the directories is not there, as the engine sees this machine.
+    pub async fn create_helper(&self, spec: &HelperSpec) -> Result<String, Error> {
+        let options =
+            CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
+        let request = self.docker.create_container(Some(options), spec.to_api());
+        match self.within_deadline(request).await {
+            Ok(made) => Ok(made.id),
+            Err(Error::Api { status: 404, .. }) => {
+                Err(Error::NoSuchImage { image: spec.image.clone() })
+            }
+            // "invalid mount config for type "bind": bind source path does not exist: /x"
+            Err(Error::Api { status: 400, message, .. })
+                if message.contains("source path does not exist") =>
+            {
+                Err(Error::NoMount { message })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Starts a helper container.
+    ///
+    /// # Errors
+    /// When the engine refuses, or its program cannot be started.
+    pub async fn start_helper(&self, id: &str) -> Result<(), Error> {
+        self.within_deadline(self.docker.start_container(id, None::<StartContainerOptions>)).await
+    }
+
+    /// Whether a helper container is there and its program runs.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn is_helper_live(&self, id: &str) -> Result<bool, Error> {
+        let request = self.docker.inspect_container(id, None::<InspectContainerOptions>);
+        match self.within_deadline(request).await {
+            Ok(said) => Ok(said.state.and_then(|state| state.running) == Some(true)),
+            Err(Error::Api { status: 404, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends and removes a helper container by its name or id, and waits until it is gone. `false`
+    /// when there was none.
+    ///
+    /// # Errors
+    /// When the engine refuses, or the container is not gone within the deadline.
+    pub async fn remove_helper(&self, name: &str) -> Result<bool, Error> {
+        let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
+        let request = self.docker.remove_container(name, Some(options));
+        match self.within_deadline(request).await {
+            Ok(()) => return Ok(true),
+            Err(Error::Api { status: 404, .. }) => return Ok(false),
+            // It is being removed already: by the engine, because its program has ended.
+            Err(Error::Api { status: 409, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let gone = async {
+            loop {
+                let look = self.docker.inspect_container(name, None::<InspectContainerOptions>);
+                match self.within_deadline(look).await {
+                    Ok(_) => tokio::time::sleep(LOOK_EVERY).await,
+                    Err(Error::Api { status: 404, .. }) => return Ok(true),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        self.within(self.deadline, gone).await
+    }
+
+    /// The helper containers that are there, in whatever state.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn helpers(&self) -> Result<Vec<LeftHelper>, Error> {
+        let label = HashMap::from([("label".to_owned(), vec![HELPER_LABEL.to_owned()])]);
+        let options =
+            ListContainersOptions { all: true, filters: Some(label), ..Default::default() };
+        let listed = self.within_deadline(self.docker.list_containers(Some(options))).await?;
+        let helper = |said: bollard::models::ContainerSummary| {
+            let state = said.state.as_ref().map_or("", AsRef::as_ref);
+            Some(LeftHelper {
+                id: said.id?,
+                owner: said.labels?.remove(HELPER_LABEL)?,
+                is_live: ContainerState::from_word(state).is_live(),
+                created: said.created.unwrap_or_default(),
+            })
+        };
+        Ok(listed.into_iter().filter_map(helper).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_helper_has_what_it_needs_and_no_more() {
+        let spec = HelperSpec {
+            name: "x".into(),
+            owner: "me".into(),
+            image: "whaletap-agent:1".into(),
+            shape: Shape::Host,
+            words: vec!["opener".into(), "/s".into()],
+            mounts: vec![("/run/user/7/x".into(), "/run/x".into())],
+        };
+        let json = serde_json::to_value(spec.to_api()).unwrap();
+        let host = &json["HostConfig"];
+        assert_eq!(host["CapDrop"], serde_json::json!(["ALL"]));
+        assert_eq!(host["CapAdd"], serde_json::json!(["SYS_ADMIN", "SYS_PTRACE", "NET_RAW"]));
+        assert_eq!((&host["PidMode"], &host["NetworkMode"]), (&"host".into(), &"host".into()));
+        for key in ["ReadonlyRootfs", "AutoRemove"] {
+            assert_eq!(host[key], true, "{key}");
+        }
+        assert_eq!(host["LogConfig"]["Type"], "none");
+        assert_eq!(host["Privileged"], serde_json::Value::Null);
+        assert_eq!(host["Mounts"][0]["ReadOnly"], true);
+        let inside = HelperSpec { shape: Shape::Inside("ab".into()), ..spec };
+        let json = serde_json::to_value(inside.to_api()).unwrap();
+        let host = &json["HostConfig"];
+        assert_eq!(host["CapAdd"], serde_json::json!(["NET_RAW"]));
+        assert_eq!(host["NetworkMode"], "container:ab");
+        assert_eq!(host["PidMode"], serde_json::Value::Null);
+        assert_eq!(json["Labels"]["whaletap.helper"], "me");
+    }
+}

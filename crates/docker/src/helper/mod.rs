@@ -1,0 +1,24 @@
+//! Helper containers: what does for a user without rights what takes rights, because the engine has
+//! them and does as that user says.
+//!
+//! An image with one static program is made in memory and loaded where it is not there yet. Of it a
+//! container is made that has only what its work takes ([`Shape`]), keeps no log, and is removed by
+//! the engine when its program ends. One that is made and never started stays; so somebody has to be
+//! ready to remove it ([`Engine::remove_helper`]) before it is made.
+//!
+//! Helpers are nobody's targets: lists, inspections and events leave them out.
+
+mod archive;
+mod container;
+mod images;
+mod program;
+
+pub use container::{HelperSpec, LeftHelper, Shape};
+pub use program::HelperProgram;
+
+/// The name of the images, without their tags.
+pub(crate) const REPOSITORY: &str = "whaletap-agent";
+/// The label of images: the release of the program in it.
+pub(crate) const IMAGE_LABEL: &str = "whaletap.agent";
+/// The label of helper containers: whose it is, in words of the client's.
+pub const HELPER_LABEL: &str = "whaletap.helper";
