@@ -14,6 +14,9 @@ export CARGO
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
+# A static program needs its target named: procedural macros cannot be linked like that.
+TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
+
 DESTDIR ?=
 PREFIX ?= /usr/local
 
@@ -32,9 +35,18 @@ setup: ## install by apt what is missing; needs nothing but a Rust toolchain
 	  echo "setup: cargo-deny is not here, make lint will not check licences (cargo install --locked cargo-deny takes minutes, so it is left to you)"
 
 .PHONY: build
-build: ## the command, optimised: target/release/whaletap
+build: ## the command, optimised: target/release/whaletap, and whaletap-agent beside it
 	@xtask/setup.sh build
 	$(CARGO) build --release --locked --package whaletap
+	$(AGENT)
+
+# The program of helper containers: alone in its image, so static, and by itself, so that no other
+# package's features get into it. The command looks for it beside itself.
+define AGENT
+RUSTFLAGS="-C target-feature=+crt-static" \
+  $(CARGO) build --profile agent --locked --package whaletap-agent --target $(TRIPLE)
+@install -m 755 $(TARGET)/$(TRIPLE)/agent/whaletap-agent $(TARGET)/release/whaletap-agent
+endef
 
 .PHONY: demo
 demo: ## two containers that talk, captured by name
@@ -84,8 +96,8 @@ soak: ## 2,000 containers come and go under one session: docs/benchmarks.md
 # Installs what was built; as root for a PREFIX that is root's.
 .PHONY: install
 install: ## what `make build` made, below DESTDIR and PREFIX (/usr/local)
-	@test -x $(TARGET)/release/whaletap || { echo "install: make build comes first" >&2; exit 1; }
-	install -D -m 755 $(TARGET)/release/whaletap $(DESTDIR)$(PREFIX)/bin/whaletap
+	@test -x $(TARGET)/release/whaletap -a -x $(TARGET)/release/whaletap-agent || { echo "install: make build comes first" >&2; exit 1; }
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(TARGET)/release/whaletap $(TARGET)/release/whaletap-agent
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/whaletap \
 	  README.md GUIDE.md SECURITY.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT
 	$(TARGET)/release/whaletap completion bash | \

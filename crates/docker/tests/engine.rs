@@ -12,7 +12,9 @@ use std::{
 };
 
 use model::{Container, ContainerState, Selector};
-use whaletap_docker::{Endpoint, EndpointOptions, Engine, Error, Filter, address_names, resolve};
+use whaletap_docker::{
+    Endpoint, EndpointOptions, Engine, Error, Filter, HelperProgram, address_names, resolve,
+};
 
 /// What one call of docker's CLI may take, in seconds.
 const CLI_LIMIT: &str = "120";
@@ -395,4 +397,21 @@ fn many_containers_are_read_while_some_vanish() {
         println!("counts seen meanwhile: {seen:?}");
         assert_eq!(engine.containers(&filter, true).await.unwrap().len(), COUNT - GOING);
     });
+}
+
+#[test]
+fn the_program_of_helpers_is_static_and_of_this_release() {
+    let path = lab::agent::program().unwrap();
+    let program = HelperProgram::read(&path).unwrap();
+    assert_eq!(program.release(), env!("CARGO_PKG_VERSION"));
+    let version = Command::new(&path).arg("version").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    assert_eq!(version, format!("whaletap-agent release {}\n", program.release()));
+    // Whoever else can tell says the same.
+    let ldd = Command::new("ldd").arg(&path).output().unwrap();
+    let said = String::from_utf8([ldd.stdout, ldd.stderr].concat()).unwrap();
+    assert!(
+        ["statically linked", "not a dynamic"].iter().any(|word| said.contains(word)),
+        "{said}"
+    );
 }

@@ -100,6 +100,12 @@ pub enum Error {
         /// The endpoint that was tried.
         tried: String,
     },
+    /// An engine to which only root may connect.
+    #[error("the socket of the engine on {host} has no group that may connect to it")]
+    NoGroup {
+        /// Its endpoint.
+        host: String,
+    },
     /// The private engine did not become ready.
     #[error("the private engine was not ready within {limit:?}; its log ends with: {log}")]
     EngineNotReady {

@@ -11,6 +11,7 @@
 //! | [`Program`], [`Running`] | a child process with a limit on its life, inside a namespace or not |
 //! | [`Frames`] | byte-exact frames of every kind, each numbered |
 //! | [`traffic`] | what the program `whaletap-traffic` does, and where a test finds it |
+//! | [`agent`] | where a test finds the program of helper containers |
 //! | [`Reference`] | tcpdump or dumpcap at work on an interface |
 //! | [`Records`], [`judge`] | a capture file as other people's tools see it |
 //! | [`Engine`], [`Container`] | a real Docker engine, shared by all tests or private to one |
@@ -27,6 +28,7 @@
 //!
 //! root, on a machine (or in a container) that may create network namespaces.
 
+pub mod agent;
 mod census;
 pub mod engine;
 mod error;
@@ -40,6 +42,7 @@ mod output;
 mod program;
 mod records;
 mod reference;
+mod static_program;
 mod station;
 mod tag;
 pub mod traffic;

@@ -3,6 +3,7 @@
 //! ```text
 //! whaletap-lab check                 fails with the list of programs that are not installed
 //! whaletap-lab traffic               builds the traffic program and prints its path
+//! whaletap-lab agent                 the same with the program of helper containers
 //! whaletap-lab engine [--] COMMAND…  runs a command with an engine, which is started if none answers
 //! ```
 
@@ -12,22 +13,21 @@ use std::{
     env,
     error::Error,
     os::unix::process::ExitStatusExt,
+    path::Path,
     process::{Command, ExitCode, ExitStatus},
 };
 
-use whaletap_lab::{engine::Borrowed, judge, traffic};
+use whaletap_lab::{agent, engine::Borrowed, judge, traffic};
 
-const USAGE: &str = "usage: whaletap-lab check | traffic | engine [--] COMMAND…";
+const USAGE: &str = "usage: whaletap-lab check | traffic | agent | engine [--] COMMAND…";
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1);
     let mode = arguments.next().unwrap_or_default();
     let done = match mode.to_str() {
         Some("check") => judge::installed().map(|()| ExitCode::SUCCESS),
-        Some("traffic") => traffic::program().map(|path| {
-            println!("{}", path.display());
-            ExitCode::SUCCESS
-        }),
+        Some("traffic") => traffic::program().map(|path| tell(&path)),
+        Some("agent") => agent::program().map(|path| tell(&path)),
         Some("engine") => {
             let mut command: Vec<_> = arguments.collect();
             if command.first().is_some_and(|first| first == "--") {
@@ -52,6 +52,11 @@ fn main() -> ExitCode {
     })
 }
 
+fn tell(path: &Path) -> ExitCode {
+    println!("{}", path.display());
+    ExitCode::SUCCESS
+}
+
 fn usage() -> ExitCode {
     eprintln!("{USAGE}");
     ExitCode::from(2)
@@ -67,6 +72,7 @@ fn with_engine(command: &mut Command) -> Result<ExitCode, whaletap_lab::Error> {
     engine.get().image()?;
     command.env("DOCKER_HOST", engine.get().host());
     command.env("WHALETAP_TRAFFIC", traffic::program()?);
+    command.env(agent::VARIABLE, agent::program()?);
     let status = command.status().map_err(|source| whaletap_lab::Error::Start {
         program: command.get_program().to_string_lossy().into_owned(),
         source,

@@ -1,4 +1,8 @@
-use std::time::Duration;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -11,6 +15,11 @@ const READY: Duration = Duration::from_secs(60);
 const LIFE: Duration = Duration::from_secs(4 * 3600);
 /// The bridge that an engine makes in this machine's own namespace.
 const BRIDGE: &str = "docker0";
+
+/// Whoever knows a name in the directory may use it.
+const PASSABLE: u32 = 0o711;
+/// The socket's group where this machine has none for it.
+const GROUP: u32 = 64_999;
 
 /// The tables that an engine writes to, as they are where nobody has touched them.
 const UNTOUCHED: [(&str, &str); 2] = [
@@ -78,6 +87,7 @@ impl Borrowed {
         let ready = dockerd.wait_for_line("API listen on", READY);
         started.dockerd = Some(dockerd);
         ready?;
+        open_to_group(&started)?;
         Ok(Self { engine: Engine::at(host), started: Some(started) })
     }
 
@@ -92,6 +102,19 @@ impl Borrowed {
     pub fn is_own(&self) -> bool {
         self.started.is_some()
     }
+}
+
+/// Lets the members of the socket's group through to it, and gives it one where this machine has no
+/// group docker: a number without a name will do.
+fn open_to_group(started: &Started) -> Result<(), Error> {
+    let directory = started.directory.path();
+    fs::set_permissions(directory, Permissions::from_mode(PASSABLE))
+        .map_err(Error::file(directory))?;
+    let socket = started.at("docker.sock");
+    if fs::metadata(&socket).map_err(Error::file(&socket))?.gid() == 0 {
+        chown(&socket, None, Some(GROUP)).map_err(Error::file(&socket))?;
+    }
+    Ok(())
 }
 
 impl Started {

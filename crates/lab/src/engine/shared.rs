@@ -1,5 +1,7 @@
 use std::{
-    env, process,
+    env, fs,
+    os::unix::fs::MetadataExt as _,
+    process,
     sync::{Once, OnceLock},
     time::Duration,
 };
@@ -70,6 +72,20 @@ impl Engine {
     pub fn answers(&self) -> bool {
         let version = ["version", "--format", "{{.Server.APIVersion}}"];
         self.docker().args(version).limit(ANSWER).run().is_ok()
+    }
+
+    /// The group whose members may connect to it, by its number.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoGroup`] where only root may.
+    pub fn group(&self) -> Result<u32, Error> {
+        let path = self.host.strip_prefix("unix://").unwrap_or(&self.host);
+        let found = fs::metadata(path).map_err(Error::file(path))?;
+        match (found.gid(), found.mode() & 0o060) {
+            (group, 0o060) if group != 0 => Ok(group),
+            _ => Err(Error::NoGroup { host: self.host.clone() }),
+        }
     }
 
     /// `docker --host …`, to be given a command.

@@ -29,7 +29,6 @@
 //! `{"count":N,"bytes":N,"seconds":S,"failed":N}`.
 
 mod ask;
-mod binary;
 mod options;
 mod pace;
 mod raw;
@@ -38,16 +37,28 @@ mod tcp;
 mod tun;
 mod udp;
 
-use std::{thread, time::Duration};
+use std::{path::PathBuf, sync::OnceLock, thread, time::Duration};
 
-pub use binary::program;
 pub use options::Options;
 pub use pace::{DEFAULT_SECONDS, MAX_COUNT, MAX_SECONDS, Pace};
 pub use raw::RawSender;
 pub use report::Report;
 pub use tun::TunDevice;
 
-use crate::Error;
+use crate::{Error, static_program::StaticProgram};
+
+/// The traffic program: one static, optimized binary for namespaces and for the image alike.
+///
+/// `WHALETAP_TRAFFIC` names it where it is built already; else cargo builds it, once.
+///
+/// # Errors
+///
+/// [`Error::Failed`] with what cargo said.
+pub fn program() -> Result<PathBuf, Error> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let (package, name) = ("whaletap-lab", "whaletap-traffic");
+    StaticProgram { package, name, variable: "WHALETAP_TRAFFIC" }.path(&BUILT)
+}
 
 /// Runs a mode to its end; `None` from those that have nothing to report.
 ///
