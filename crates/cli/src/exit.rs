@@ -81,8 +81,8 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
 }
 
-const SUDO: &str = "run it with sudo; where only the engine's socket is yours, the engine can do it \
-                    for one container: docker run --rm --net container:NAME IMAGE tcpdump -U -w -";
+const SUDO: &str = "run it with sudo, or as a member of the group that owns the engine's socket \
+                    (docker): then a container that the engine starts does what takes rights";
 const LIST: &str = "`whaletap ls` lists what there is";
 const BUG: &str = "this should not happen and is a bug in whaletap: please report it with the \
                    command line and the output of `whaletap version`";

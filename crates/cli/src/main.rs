@@ -7,8 +7,8 @@
 //!                                                                    └─► exit code
 //! ```
 //!
-//! The same file is also the opener and the runner, the small processes that `session` starts: they
-//! are recognised by `argv[0]`, before anything else is looked at.
+//! The same file is also the opener, the runner and the reaper, the small processes that `session`
+//! starts: they are recognised by `argv[0]`, before anything else is looked at.
 
 mod command;
 mod exit;
@@ -27,6 +27,7 @@ use crate::{exit::Exit, flags::Whaletap, terminal::safe_lines};
 fn main() -> ExitCode {
     match env::args_os().next() {
         Some(name) if name == session::RUNNER_ARGV0 => companion(session::serve_runner()),
+        Some(name) if name == session::REAPER_ARGV0 => companion(session::serve_reaper()),
         Some(name) if name == opener::ARGV0 => companion(opener::serve()),
         _ => person(),
     }

@@ -43,6 +43,22 @@ pub enum Error {
         /// Why not.
         source: opener::Error,
     },
+    /// The program of helper containers is of another release.
+    #[error("{path} is of release {theirs}, and this is {ours}", path = path.display())]
+    OtherRelease {
+        /// The program.
+        path: PathBuf,
+        /// Its release.
+        theirs: String,
+        /// Ours.
+        ours: &'static str,
+    },
+    /// A helper container was started, and nothing is heard of it.
+    #[error("the helper container {name} was started and does not answer")]
+    HelperSilent {
+        /// Its name.
+        name: String,
+    },
     /// None of the interfaces that were named is in a target.
     #[error("{target} has no interface {interfaces}")]
     NoInterface {

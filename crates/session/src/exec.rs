@@ -13,10 +13,18 @@
 //!   by `nss-resolve`, or nscd, names are still looked up by the host. `dig` and everything else
 //!   that reads /etc/resolv.conf asks the container's servers.
 //!
+//! Who may not enter, and may use the engine's socket, names an [`Image`] that has the program: then
+//! this process becomes docker's command line, which runs it beside the target. Of the target it sees
+//! the network, /etc/resolv.conf and /etc/hosts, and of this host nothing.
+//!
 //! A host without any /etc/resolv.conf (or /etc/hosts) cannot be given one.
 
 use std::{
-    convert::Infallible, ffi::OsString, fs, io, os::unix::process::CommandExt, path::Path,
+    convert::Infallible,
+    ffi::OsString,
+    fs, io,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -24,6 +32,7 @@ use docker::{Endpoint, Engine};
 use model::{Origin, Selector, Target};
 use opener::{Proved, Reason};
 use sys::{
+    lifetime::Lifetime,
     mount::{PrivateMounts, Root},
     netns::Netns,
 };
@@ -55,6 +64,21 @@ pub struct ExecRequest {
     pub selector: Selector,
     /// The program, looked for in `PATH` as a shell would, and its arguments.
     pub command: Vec<OsString>,
+    /// Where the program is to come from instead of this host.
+    pub image: Option<Image>,
+}
+
+/// An image of which a container is made that has the target's network and nothing else of it: for
+/// who may not enter the target from here.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Its name, for the engine.
+    pub name: String,
+    /// docker's own command line, which runs it: streams, terminal, signals and the exit code are
+    /// its business.
+    pub docker: PathBuf,
+    /// Whether there is a terminal.
+    pub terminal: bool,
 }
 
 /// Becomes the program, inside the target. Returns only when that fails.
@@ -73,6 +97,9 @@ pub struct ExecRequest {
 /// socket. None where the target's namespace is one's own and no files belong to it.
 pub fn run(request: &ExecRequest) -> Result<Infallible, Error> {
     let target = one_target(request)?;
+    if let Some(image) = &request.image {
+        return in_container(request, image, &target);
+    }
     if target.origin != Origin::Host {
         enter(&target)?;
     }
@@ -82,6 +109,34 @@ pub fn run(request: &ExecRequest) -> Result<Infallible, Error> {
     // one, and it is the one that becomes the program.
     let source = Command::new(program).args(words).exec();
     Err(Error::Exec { program: program.to_string_lossy().into_owned(), source })
+}
+
+/// Becomes docker's command line, with a container beside the target.
+fn in_container(
+    request: &ExecRequest,
+    image: &Image,
+    target: &Target,
+) -> Result<Infallible, Error> {
+    let Origin::Container(container) = &target.origin else {
+        let what = format!("joining {} with a container", target.name);
+        return Err(Error::NotPermitted { what, missing: "it is no container".to_owned() });
+    };
+    let mut words = request.command.iter();
+    let program = words.next().map(OsString::as_os_str).unwrap_or_default();
+    let source = Command::new(&image.docker)
+        .args(["--host", &request.endpoint.to_string()])
+        // Without a log: what it prints would be kept on the engine's disk.
+        .args(["run", "--rm", "--interactive", "--log-driver", "none"])
+        .args(image.terminal.then_some("--tty"))
+        .arg(format!("--network=container:{}", container.id))
+        // Nobody's target, and known as ours if it should be left behind.
+        .arg(format!("--label={}={}", docker::HELPER_LABEL, Lifetime::own()?))
+        .arg("--entrypoint")
+        .arg(program)
+        .arg(&image.name)
+        .args(words)
+        .exec();
+    Err(Error::Exec { program: image.docker.to_string_lossy().into_owned(), source })
 }
 
 fn one_target(request: &ExecRequest) -> Result<Target, Error> {

@@ -10,7 +10,7 @@ use docker::{Endpoint, Engine, Filter, News};
 use sys::poll::Waker;
 use tokio::sync::oneshot;
 
-use crate::{Error, resolve::OpenerDial};
+use crate::{Error, resolve::EngineDial};
 
 /// A running thread; it ends when this is dropped.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl Follower {
     /// Follows the containers that pass `filters`.
     pub(crate) fn start(
         endpoint: Endpoint,
-        dial: Arc<OpenerDial>,
+        dial: Arc<EngineDial>,
         filters: Vec<Filter>,
     ) -> Result<Self, Error> {
         let failed = |source| Error::Capture(capture::Error::Thread { source });
@@ -42,7 +42,7 @@ impl Follower {
                 bell.wake();
             };
             let connect = || {
-                let dial: Arc<dyn docker::Dial> = Arc::<OpenerDial>::clone(&dial);
+                let dial: Arc<dyn docker::Dial> = Arc::<EngineDial>::clone(&dial);
                 Engine::connect_through(&endpoint, dial, docker::DEADLINE)
             };
             runtime.block_on(async {

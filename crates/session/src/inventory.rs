@@ -17,10 +17,11 @@ use sys::{
 };
 
 use crate::{
-    Error, Observer, Sandbox, Selection,
+    Error, Observer, Reach, Sandbox, Selection, Via,
     error::NoSuchTarget,
+    helper::{Door, Helper, Open, Way},
     naming::place,
-    resolve::{self, Demand, OpenerDial},
+    resolve::{self, Demand, EngineDial},
     rights,
 };
 
@@ -42,6 +43,8 @@ pub struct Entry {
 pub struct Query {
     /// The engine.
     pub endpoint: Endpoint,
+    /// How namespaces are reached. A helper is only made where interfaces are asked for.
+    pub reach: Reach,
     /// Which targets; all containers when there is no selector.
     pub selection: Selection,
     /// Containers that do not run, too.
@@ -132,8 +135,13 @@ async fn everything(engine: &Engine, query: &Query) -> Result<Vec<Container>, Er
 
 /// Who looks at namespaces.
 enum Looker {
-    /// The opener; this process has no rights any more.
-    Opener(Arc<Opener>),
+    /// An opener; this process has no rights, or none any more.
+    Opener {
+        opener: Arc<Opener>,
+        dial: Arc<EngineDial>,
+        /// Removed when everything has been looked at.
+        _helper: Option<Box<Helper>>,
+    },
     /// This process.
     Here,
 }
@@ -145,24 +153,35 @@ impl Observer for Nobody {}
 
 impl Looker {
     fn start(query: &Query, needs_engine: bool) -> Result<Self, Error> {
-        if !privileges::effective()?.contains(Capability::SYS_ADMIN) {
+        let way = if privileges::effective()?.contains(Capability::SYS_ADMIN)
+            && (query.reach.via != Via::Helper || !query.interfaces)
+        {
+            Way::Host
+        } else if query.interfaces && query.reach.via != Via::Host {
+            match (
+                Way::decide(&query.reach, &query.endpoint, "looking into targets"),
+                query.reach.via,
+            ) {
+                (Ok(way), _) => way,
+                // As far as this user gets; what that was not far enough for tells it.
+                (Err(_), Via::Auto) => return Ok(Self::Here),
+                (Err(error), _) => return Err(error),
+            }
+        } else {
             return Ok(Self::Here);
-        }
-        let person = rights::person()?;
-        let socket = match &query.endpoint.host {
-            Host::Unix(path) if needs_engine => path.to_str(),
-            _ => None,
         };
-        let opener = Opener::start(socket).map_err(|source| Error::StartOpener { source })?;
+        let person = rights::person()?;
+        let door = Door::prepare(way, &query.reach, &query.endpoint, needs_engine)?;
         let user = person.as_ref().map(|(_, user)| user);
         rights::give_up(user, Vec::new(), Sandbox::Auto, &mut Nobody)?;
-        Ok(Self::Opener(Arc::new(opener)))
+        let Open { opener, dial, helper } = door.open(&query.endpoint, None, &mut Nobody)?;
+        Ok(Self::Opener { opener, dial, _helper: helper })
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Engine, docker::Error> {
         match (self, &endpoint.host) {
-            (Self::Opener(opener), Host::Unix(_)) => {
-                let dial = Arc::new(OpenerDial(Arc::clone(opener)));
+            (Self::Opener { dial, .. }, Host::Unix(_)) => {
+                let dial = Arc::<EngineDial>::clone(dial);
                 Engine::connect_through(endpoint, dial, docker::DEADLINE).await
             }
             _ => Engine::connect(endpoint).await,
@@ -187,7 +206,7 @@ impl Looker {
         let what = || format!("look into {name}");
         let refused = |source: opener::Error| match (source.reason(), self) {
             // It has its rights, as far as there were any: what it said is the reason.
-            (Reason::NotPermitted, Self::Opener(_)) => {
+            (Reason::NotPermitted, Self::Opener { .. }) => {
                 Error::NotPermitted { what: what(), missing: source.to_string() }
             }
             (Reason::NotPermitted, Self::Here) => Error::not_permitted(what(), &source),
@@ -198,7 +217,7 @@ impl Looker {
             false => Error::Enter { target: name.clone(), source },
         };
         let socket = match self {
-            Self::Opener(opener) => {
+            Self::Opener { opener, .. } => {
                 let seen = opener.look(place).map_err(refused)?;
                 entry.netns = Some(seen.netns);
                 seen.netlink

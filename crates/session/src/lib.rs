@@ -15,6 +15,7 @@ mod command_end;
 mod error;
 pub mod exec;
 mod follower;
+mod helper;
 pub mod inventory;
 mod naming;
 mod observer;
@@ -34,6 +35,7 @@ mod trigger;
 
 pub use command_end::CommandEnd;
 pub use error::Error;
+pub use helper::{ARGV0 as REAPER_ARGV0, Pruned, Reach, Via, prune, serve as serve_reaper};
 pub use observer::{Notice, Observer};
 pub use outcome::{Failed, Outcome};
 pub use recording::{Recording, Spilling};

@@ -53,6 +53,13 @@ pub enum Notice<'a> {
         /// Whose it should have been.
         uid: u32,
     },
+    /// Namespaces are reached through a helper container.
+    ThroughHelper {
+        /// Its image.
+        image: &'a str,
+        /// Why not from here; `None` where the user said so.
+        instead_of: Option<&'a str>,
+    },
     /// A target could not be attached; the others go on.
     Failed(&'a Failed),
     /// A capture ended because its target did.

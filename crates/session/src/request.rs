@@ -4,7 +4,7 @@ use capture::{Autostop, Compression, Format, KeepFree, Rotation};
 use docker::Endpoint;
 use model::{Direction, Selector, Snaplen};
 
-use crate::Recording;
+use crate::{Reach, Recording};
 
 /// Which targets are meant.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +45,8 @@ pub enum Sandbox {
 pub struct Request {
     /// The engine, for selectors that need one.
     pub endpoint: Endpoint,
+    /// How namespaces are reached.
+    pub reach: Reach,
     /// What to capture.
     pub selection: Selection,
     /// Take what comes to match later, too, and wait for it when nothing is left.

@@ -2,7 +2,7 @@
 
 use std::{io, net::IpAddr, os::unix::net::UnixStream, sync::Arc};
 
-use docker::{Dial, Engine};
+use docker::{Dial, Engine, PathDial};
 use model::{Container, Origin, Selector, Target};
 use opener::Opener;
 
@@ -28,18 +28,26 @@ impl Selection {
     }
 }
 
-/// Connects to the engine's socket through the opener, which has the right to.
+/// Connects to the engine's socket.
 #[derive(Debug)]
-pub(crate) struct OpenerDial(pub(crate) Arc<Opener>);
+pub(crate) enum EngineDial {
+    /// Through the opener, which has the right to.
+    Opener(Arc<Opener>),
+    /// From here: a user who has no other rights keeps this one.
+    Path(PathDial),
+}
 
-impl Dial for OpenerDial {
+impl Dial for EngineDial {
     fn dial(&self) -> io::Result<UnixStream> {
-        self.0.dial().map_err(|error| match error {
-            opener::Error::Refused { errno: Some(errno), .. } => {
-                io::Error::from_raw_os_error(errno)
-            }
-            other => io::Error::other(other),
-        })
+        match self {
+            Self::Path(path) => path.dial(),
+            Self::Opener(opener) => opener.dial().map_err(|error| match error {
+                opener::Error::Refused { errno: Some(errno), .. } => {
+                    io::Error::from_raw_os_error(errno)
+                }
+                other => io::Error::other(other),
+            }),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use sys::{
     landlock::{self, Enforced, Mode, Rules},
     machine,
-    privileges::{self, Capability, SudoUser, User},
+    privileges::{self, Capability, CapabilitySet, SudoUser, User},
 };
 
 use crate::{Error, Notice, Observer, Sandbox};
@@ -21,11 +21,16 @@ const NEEDED: [Capability; 2] = [Capability::SYS_ADMIN, Capability::NET_RAW];
 
 /// Refuses early where the rights to capture are missing.
 pub(crate) fn require(what: &str) -> Result<(), Error> {
-    let missing = privileges::effective()?.missing(&NEEDED);
+    let missing = missing()?;
     if missing.is_empty() {
         return Ok(());
     }
     Err(Error::NotPermitted { what: what.to_owned(), missing: format!("missing {missing}") })
+}
+
+/// The rights to capture that are missing.
+pub(crate) fn missing() -> Result<CapabilitySet, Error> {
+    Ok(privileges::effective()?.missing(&NEEDED))
 }
 
 /// The person behind sudo, if there is one.

@@ -11,11 +11,14 @@ use std::{
 };
 
 use capture::Hold;
+use docker::Dial as _;
 use opener::{Opened, Opener, Place, Reason, Spec, Watched};
 use sys::{
     inotify::{Event, Watch},
     poll::is_readable,
 };
+
+use crate::resolve::EngineDial;
 
 /// Where engines keep the files of namespaces, unless told otherwise.
 const USUAL: &str = "/var/run/docker/netns";
@@ -119,9 +122,9 @@ impl Held {
 
 impl Sandboxes {
     /// Watches where the engine usually keeps its files, or where its command line says.
-    pub(crate) fn start(opener: &Opener) -> Self {
+    pub(crate) fn start(opener: &Opener, dial: &EngineDial) -> Self {
         let mut sandboxes = Self::default();
-        let usual = engine_directory(opener).unwrap_or_else(|| USUAL.to_owned());
+        let usual = engine_directory(dial).unwrap_or_else(|| USUAL.to_owned());
         sandboxes.watch(&usual, opener);
         sandboxes
     }
@@ -178,12 +181,12 @@ impl Sandboxes {
     }
 
     /// Looks all directories up anew: the engine was started again.
-    pub(crate) fn renew(&mut self, opener: &Opener) {
+    pub(crate) fn renew(&mut self, opener: &Opener, dial: &EngineDial) {
         let known = self.directories.drain(..).map(|known| known.path);
         let paths: Vec<String> =
             known.chain(self.awaited.drain(..).map(|awaited| awaited.path)).collect();
         if paths.is_empty() {
-            *self = Self::start(opener);
+            *self = Self::start(opener, dial);
         }
         for path in paths {
             self.watch(&path, opener);
@@ -360,8 +363,8 @@ fn is_containers(file: &str) -> bool {
 
 /// The directory that follows from the engine's `--exec-root`, if its command line can be seen and
 /// has one.
-fn engine_directory(opener: &Opener) -> Option<String> {
-    let engine = opener.dial().ok()?;
+fn engine_directory(dial: &EngineDial) -> Option<String> {
+    let engine = dial.dial().ok()?;
     let pid = sys::process::peer(&engine).ok()??;
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     if is_podman(&words) {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use capture::{Config, Destination, FileName, Rotation, SectionText};
-use docker::{Engine, Host};
+use docker::Engine;
 use filter::{Expression, Plan};
 use model::LinkType;
 use opener::Opener;
@@ -16,7 +16,8 @@ use sys::{machine, privileges, signals::Signals};
 
 use crate::{
     Error, Notice, Observer, Output, Request,
-    resolve::{self, Demand, OpenerDial, Resolved},
+    helper::{Door, Helper, Open, Way},
+    resolve::{self, Demand, EngineDial, Resolved},
     rights,
     runner::Runner,
     status::{About, Listener, Owner, now},
@@ -30,6 +31,7 @@ const DESCRIPTORS: u64 = 128;
 /// What is left of the stage when the pipeline runs.
 pub(crate) struct Parts {
     pub(crate) opener: Arc<Opener>,
+    pub(crate) dial: Arc<EngineDial>,
     pub(crate) runner: Option<Runner>,
     pub(crate) signals: Signals,
     pub(crate) status: Option<Listener>,
@@ -41,6 +43,7 @@ pub(crate) struct Parts {
 pub(crate) struct Stage {
     pub(crate) request: Request,
     pub(crate) opener: Arc<Opener>,
+    pub(crate) dial: Arc<EngineDial>,
     pub(crate) runner: Option<Runner>,
     pub(crate) signals: Signals,
     pub(crate) plan: Arc<Plan>,
@@ -50,15 +53,16 @@ pub(crate) struct Stage {
     pub(crate) about: About,
 }
 
-pub(crate) fn prepare(request: Request, observer: &mut dyn Observer) -> Result<Stage, Error> {
-    rights::require("capturing")?;
+/// Prepares a session. The helper, where there is one, is to be kept until its end.
+pub(crate) fn prepare(
+    request: Request,
+    observer: &mut dyn Observer,
+) -> Result<(Stage, Option<Box<Helper>>), Error> {
+    let way = Way::decide(&request.reach, &request.endpoint, "capturing")?;
     let person = rights::person()?;
     let user = person.as_ref().map(|(_, user)| user);
-    let socket = match &request.endpoint.host {
-        Host::Unix(path) if request.selection.needs_engine() => path.to_str(),
-        _ => None,
-    };
-    let opener = Opener::start(socket).map_err(|source| Error::StartOpener { source })?;
+    let needs_engine = request.selection.needs_engine();
+    let door = Door::prepare(way, &request.reach, &request.endpoint, needs_engine)?;
     let executes = request.recording.as_ref().is_some_and(|recording| recording.exec.is_some());
     let needs_runner = request.post_rotate.is_some() || request.print.is_some() || executes;
     let runner = if request.run.is_some() {
@@ -90,8 +94,13 @@ pub(crate) fn prepare(request: Request, observer: &mut dyn Observer) -> Result<S
         since: now(),
         user: Owner { uid: privileges::own_uid(), name },
     };
-    let (opener, plan) = (Arc::new(opener), Arc::new(plan));
-    Ok(Stage { request, opener, runner, signals, plan, destination, print, status, about })
+    // What is followed is not known before it comes.
+    let only = (needs_engine && !request.follow).then_some(&request.selection);
+    let Open { opener, dial, helper } = door.open(&request.endpoint, only, observer)?;
+    let plan = Arc::new(plan);
+    let stage =
+        Stage { request, opener, dial, runner, signals, plan, destination, print, status, about };
+    Ok((stage, helper))
 }
 
 /// Compiles the expression. Where it has `vlan` this takes a namespace, so it is done while there
@@ -171,7 +180,7 @@ impl Stage {
         if !selection.needs_engine() {
             return resolve::targets(None, selection, demand).await;
         }
-        let dial = Arc::new(OpenerDial(Arc::clone(&self.opener)));
+        let dial = Arc::<EngineDial>::clone(&self.dial);
         let engine =
             Engine::connect_through(&self.request.endpoint, dial, docker::DEADLINE).await?;
         resolve::targets(Some(&engine), selection, demand).await
@@ -179,8 +188,18 @@ impl Stage {
 
     /// What the pipeline is told, and what is left for the supervisor.
     pub(crate) fn into_parts(self) -> (Config, Parts) {
-        let Self { request, opener, runner, signals, plan, destination, print, status, about } =
-            self;
+        let Self {
+            request,
+            opener,
+            dial,
+            runner,
+            signals,
+            plan,
+            destination,
+            print,
+            status,
+            about,
+        } = self;
         let config = Config {
             plan,
             expression: request.expression.clone(),
@@ -201,6 +220,6 @@ impl Stage {
                 comment: request.command_line.clone(),
             },
         };
-        (config, Parts { opener, runner, signals, status, about, request })
+        (config, Parts { opener, dial, runner, signals, status, about, request })
     }
 }

@@ -1,9 +1,9 @@
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
-use session::exec::{ExecRequest, run as become_program};
+use session::exec::{ExecRequest, Image, run as become_program};
 
 use crate::{
-    exit::Failure,
+    exit::{Exit, Failure},
     flags::{ExecFlags, GlobalFlags},
     high::{Surroundings, endpoint},
 };
@@ -15,6 +15,32 @@ pub(super) fn run(
     surroundings: &Surroundings,
 ) -> Result<ExitCode, Failure> {
     let endpoint = endpoint(global, [&flags.target], surroundings)?;
-    let request = ExecRequest { endpoint, selector: flags.target, command: flags.command };
-    match become_program(&request)? {}
+    let image = flags.image.map(|name| image(name, surroundings)).transpose()?;
+    let has_image = image.is_some();
+    let request = ExecRequest { endpoint, selector: flags.target, command: flags.command, image };
+    match become_program(&request) {
+        Ok(never) => match never {},
+        Err(error) => {
+            let failure = Failure::from(error);
+            Err(if has_image { failure } else { or_by_image(failure) })
+        }
+    }
+}
+
+fn image(name: String, surroundings: &Surroundings) -> Result<Image, Failure> {
+    let docker = surroundings.program("docker").ok_or_else(|| {
+        let what = "--image takes docker's own command line, and there is no docker in PATH";
+        Failure::new(Exit::CannotRun, what)
+    })?;
+    Ok(Image { name, docker, terminal: std::io::stdin().is_terminal() })
+}
+
+/// What is done for captures by a helper container cannot be done for a program of this host.
+fn or_by_image(failure: Failure) -> Failure {
+    const HINT: &str = "run it with sudo; where only the engine's socket is yours, --image names an \
+                        image that has the program";
+    match failure.exit {
+        Exit::NotPermitted => Failure { hint: Some(HINT.to_owned()), ..failure },
+        _ => failure,
+    }
 }

@@ -4,6 +4,7 @@ mod capture;
 mod completion;
 mod exec;
 mod face;
+mod helper;
 mod list;
 mod record;
 mod status;
@@ -27,6 +28,7 @@ pub(crate) fn run(whaletap: Whaletap) -> Result<ExitCode, Failure> {
         Command::Record(flags) => record::run(*flags, global, &surroundings),
         Command::Status(flags) => status::run(&flags, global, &surroundings),
         Command::Exec(flags) => exec::run(flags, global, &surroundings),
+        Command::Helper(flags) => helper::run(&flags, global, &surroundings),
         Command::Completion(flags) => completion::completion(flags.shell),
         Command::Man(flags) => completion::man(&flags.directory),
         Command::Version => {

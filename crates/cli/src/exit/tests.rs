@@ -76,7 +76,7 @@ fn a_missing_right_names_it_and_the_way_without() {
     assert_eq!(capability.exit, Exit::NotPermitted);
     let text = told(&capability);
     assert!(text.contains("CAP_NET_RAW") && text.contains("sudo"), "{text}");
-    assert!(text.contains("docker run"), "{text}");
+    assert!(text.contains("(docker)"), "{text}");
     assert!(told(&missing("group docker")).contains("member of that group"));
 }
 

@@ -16,7 +16,11 @@ pub(crate) struct ExecFlags {
     /// Selector that takes one target
     #[arg(value_name = "TARGET")]
     pub(crate) target: Selector,
-    /// Program of this host, and its arguments
+    /// Run the program of this image, in a container beside the target: takes no rights but the
+    /// engine's socket, and docker
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// Program of this host, or of the image, and its arguments
     #[arg(value_name = "COMMAND", last = true, required = true, num_args = 1..)]
     pub(crate) command: Vec<OsString>,
 }
@@ -28,4 +32,5 @@ The program sees the target's interfaces, routes and sockets, and a container's 
 Examples:
   whaletap exec web -- ss -tnp
   whaletap exec web -- dig db
+  whaletap exec --image nicolaka/netshoot web -- ss -tn
   whaletap exec pid:4711 -- ip address";

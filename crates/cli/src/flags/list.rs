@@ -1,7 +1,7 @@
 use clap::Args;
 use model::Selector;
 
-use super::SELECTORS;
+use super::{ReachFlags, SELECTORS};
 
 /// `whaletap ls`.
 #[derive(Debug, Clone, Args)]
@@ -31,6 +31,8 @@ pub(crate) struct ListFlags {
     /// But not these; repeatable
     #[arg(long, value_name = "SELECTOR")]
     pub(crate) exclude: Vec<Selector>,
+    #[command(flatten)]
+    pub(crate) reach: ReachFlags,
 }
 
 /// How a list is written.

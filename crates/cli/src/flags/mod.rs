@@ -7,6 +7,7 @@ mod capture;
 mod completion;
 mod exec;
 mod global;
+mod helper;
 mod list;
 mod record;
 mod shared;
@@ -18,10 +19,12 @@ pub(crate) use capture::{CaptureFlags, PrintProgram};
 pub(crate) use completion::{CompletionFlags, ManFlags};
 pub(crate) use exec::ExecFlags;
 pub(crate) use global::GlobalFlags;
+pub(crate) use helper::{HelperCommand, HelperFlags};
 pub(crate) use list::{ListFlags, ListFormat};
 pub(crate) use record::RecordFlags;
 pub(crate) use shared::{
-    Compressed, PacketFlags, ResourceFlags, SandboxWord, TellingFlags, Way, WhomFlags,
+    Compressed, PacketFlags, ReachFlags, ResourceFlags, SandboxWord, TellingFlags, ViaWord, Way,
+    WhomFlags,
 };
 pub(crate) use status::StatusFlags;
 
@@ -58,6 +61,8 @@ pub(crate) enum Command {
     Status(StatusFlags),
     /// Run a program of this host inside a target's network namespace
     Exec(ExecFlags),
+    /// Take away what helper containers have left
+    Helper(HelperFlags),
     /// Print a completion script for a shell
     Completion(CompletionFlags),
     /// Print the version

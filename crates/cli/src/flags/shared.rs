@@ -63,6 +63,8 @@ pub(crate) struct PacketFlags {
 /// What it may take, but for memory.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ResourceFlags {
+    #[command(flatten)]
+    pub(crate) reach: ReachFlags,
     /// Ring of each target, in KiB or with a unit [default: its share of --ring-memory]
     #[arg(short = 'B', long, value_name = "SIZE", value_parser = ring_size,
           help_heading = RESOURCES)]
@@ -123,6 +125,25 @@ impl From<Compressed> for Compression {
             Compressed::Zstd => Self::Zstd,
         }
     }
+}
+
+/// By which way.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ReachFlags {
+    /// Where rights come from: host (from here), helper (a container that the engine starts for it),
+    /// or auto (host where the rights are there, otherwise helper)
+    #[arg(long, value_name = "WAY", default_value = "auto", hide_possible_values = true,
+          help_heading = RESOURCES)]
+    pub(crate) via: ViaWord,
+}
+
+/// `--via`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ViaWord {
+    #[default]
+    Auto,
+    Host,
+    Helper,
 }
 
 /// `-Q`.

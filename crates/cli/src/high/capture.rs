@@ -5,7 +5,7 @@ use session::{
     Autostop, Compression, Format, Output, Request, RingBuffer, Rotation, Sandbox, Selection,
 };
 
-use super::{Surroundings, endpoint, runtime_directory};
+use super::{Surroundings, endpoint, reach, runtime_directory};
 use crate::{
     exit::Failure,
     flags::{
@@ -64,6 +64,7 @@ pub(crate) fn capture(
     let level = level(&flags.telling, global);
     let request = Request {
         endpoint: endpoint(global, &selection.selectors, surroundings)?,
+        reach: reach(&flags.resources.reach, surroundings),
         selection,
         follow: !flags.whom.no_follow,
         wait: flags.whom.wait || flags.run,

@@ -1,6 +1,6 @@
 use session::{Selection, inventory::Query};
 
-use super::{Surroundings, endpoint};
+use super::{Surroundings, endpoint, reach};
 use crate::{
     exit::Failure,
     flags::{GlobalFlags, ListFlags},
@@ -17,6 +17,7 @@ pub(crate) fn query(
     let asked = if flags.selectors.is_empty() { &everything[..] } else { &flags.selectors };
     Ok(Query {
         endpoint: endpoint(global, asked, surroundings)?,
+        reach: reach(&flags.reach, surroundings),
         selection: Selection {
             selectors: flags.selectors.clone(),
             exclude: flags.exclude.clone(),

@@ -4,6 +4,7 @@
 mod capture;
 mod engine;
 mod list;
+mod reach;
 mod record;
 mod status;
 mod surroundings;
@@ -11,6 +12,7 @@ mod surroundings;
 pub(crate) use capture::capture;
 pub(crate) use engine::endpoint;
 pub(crate) use list::query;
+pub(crate) use reach::reach;
 pub(crate) use record::record;
 pub(crate) use status::runtime_directory;
 pub(crate) use surroundings::Surroundings;

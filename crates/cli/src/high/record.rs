@@ -5,7 +5,7 @@ use session::{Autostop, Format, On, Output, Recording, Request, Rotation, Spilli
 use super::{
     Surroundings,
     capture::{compression, direction, interfaces, level, sandbox, selection, snaplen},
-    endpoint, runtime_directory,
+    endpoint, reach, runtime_directory,
 };
 use crate::{
     exit::{Exit, Failure},
@@ -50,6 +50,7 @@ pub(crate) fn record(
     let compression = compression(flags.compression.compress, &output)?;
     let request = Request {
         endpoint: endpoint(global, &selection.selectors, surroundings)?,
+        reach: reach(&flags.resources.reach, surroundings),
         selection,
         follow: !flags.whom.no_follow,
         wait: flags.whom.wait,

@@ -21,6 +21,10 @@ pub(crate) fn notice(notice: &Notice<'_>) -> (Level, String) {
                 directory.display()
             ),
         ),
+        Notice::ThroughHelper { image, instead_of } => {
+            let why = instead_of.map(|why| format!("{why}: ")).unwrap_or_default();
+            (Level::Info, format!("{why}through a helper container of {image}"))
+        }
         Notice::Failed(failed) => {
             let why = chain(&failed.error);
             // Some errors begin with the target's name already.

@@ -165,7 +165,7 @@ fn a_missing_capability_is_named() {
             .arg(format!("--bounding-set={bounding}"))
             .arg(format!("--inh-caps={inherited}"))
             .arg(env!("CARGO_BIN_EXE_whaletap"))
-            .args(["capture", &selector(&b), "-w"])
+            .args(["capture", "--via", "host", &selector(&b), "-w"])
             .arg(at("x.pcapng"))
             .finish()
             .unwrap();

@@ -4,7 +4,7 @@
 //! An image with one static program is made in memory and loaded where it is not there yet. Of it a
 //! container is made that has only what its work takes ([`Shape`]), keeps no log, and is removed by
 //! the engine when its program ends. One that is made and never started stays; so somebody has to be
-//! ready to remove it ([`Engine::remove_helper`]) before it is made.
+//! ready to remove it ([`Engine::remove_helper`](crate::Engine::remove_helper)) before it is made.
 //!
 //! Helpers are nobody's targets: lists, inspections and events leave them out.
 

@@ -125,7 +125,7 @@ impl Supervisor<'_> {
             // One that could not be waited for is not there.
             let _ = self.poller.remove(watch);
         }
-        following.sandboxes.renew(&self.stage.opener);
+        following.sandboxes.renew(&self.stage.opener, &self.stage.dial);
         self.observer.notice(Notice::EngineBack);
         self.watch_sandboxes()
     }

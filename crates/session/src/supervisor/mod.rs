@@ -31,7 +31,7 @@ use crate::{
     CommandEnd, Error, Failed, Notice, Observer, Outcome, Request,
     follower::Follower,
     naming::Since,
-    resolve::{OpenerDial, Resolved},
+    resolve::Resolved,
     rings::Rings,
     roster::Roster,
     runner::{News, Runner},
@@ -66,18 +66,21 @@ const KEY_TARGET: u64 = 16;
 ///
 /// # Privileges
 /// `CAP_SYS_ADMIN`, `CAP_NET_RAW`, and `CAP_SYS_PTRACE` for processes of other users; access to the
-/// engine's socket.
+/// engine's socket. Through a helper container the last of these alone ([`Reach`](crate::Reach)).
 pub fn capture(request: Request, observer: &mut dyn Observer) -> Result<Outcome, Error> {
-    let stage = prepare(request, observer)?;
+    let (stage, helper) = prepare(request, observer)?;
     // Before anybody is asked what there is: what comes from here on is seen.
-    let sandboxes = stage.request.follows().then(|| Sandboxes::start(&stage.opener));
+    let sandboxes = stage.request.follows().then(|| Sandboxes::start(&stage.opener, &stage.dial));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::Capture(capture::Error::Thread { source }))?;
     let resolved = runtime.block_on(stage.resolve())?;
     drop(runtime);
-    Supervisor::start(stage, resolved, sandboxes, observer)?.run()
+    let outcome = Supervisor::start(stage, resolved, sandboxes, observer)?.run();
+    // Files are complete by now: what is waited for is the end of the container.
+    drop(helper);
+    outcome
 }
 
 struct Supervisor<'a> {
@@ -173,7 +176,7 @@ impl<'a> Supervisor<'a> {
                     roster.learn(container);
                     sandboxes.learn(&container.sandbox_key, opener);
                 }
-                let dial = Arc::new(OpenerDial(Arc::clone(opener)));
+                let dial = Arc::clone(&stage.dial);
                 let filters = request.selection.filters.clone();
                 let follower = Follower::start(request.endpoint.clone(), dial, filters)?;
                 Some(Following::new(follower, sandboxes, roster))

@@ -12,7 +12,7 @@ use std::{env, ffi::OsString, io::ErrorKind, process::ExitCode};
 
 use docker::Endpoint;
 use whaletap_session::{
-    Error, Selection,
+    Error, Reach, Selection, Via,
     exec::{self, ExecRequest},
     inventory::{self, Entry, Query},
 };
@@ -62,7 +62,7 @@ fn exec(endpoint: Endpoint, mut arguments: impl Iterator<Item = OsString>) -> Re
         .to_string_lossy()
         .parse()
         .unwrap_or_else(|error: model::ParseSelectorError| panic!("{error}"));
-    match exec::run(&ExecRequest { endpoint, selector, command: arguments.collect() })? {}
+    match exec::run(&ExecRequest { endpoint, selector, command: arguments.collect(), image: None })? {}
 }
 
 fn list(endpoint: Endpoint, arguments: impl Iterator<Item = OsString>) -> Result<(), Error> {
@@ -78,7 +78,8 @@ fn list(endpoint: Endpoint, arguments: impl Iterator<Item = OsString>) -> Result
             },
         }
     }
-    for entry in inventory::list(&Query { endpoint, selection, all, interfaces })? {
+    let reach = Reach { via: Via::Host, ..Reach::default() };
+    for entry in inventory::list(&Query { endpoint, reach, selection, all, interfaces })? {
         println!("{}", line(&entry));
     }
     Ok(())

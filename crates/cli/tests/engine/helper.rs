@@ -1,0 +1,337 @@
+//! The second way in: a helper container of the engine's, for who has no rights here.
+
+use std::{fs, path::Path, time::Instant};
+
+use lab::{Engine, Program, Records, Running, judge};
+
+use crate::{
+    follow::{LABEL, early, label, neighbour},
+    member::{Member, helpers, owner},
+    processes::{child_called, marked, of_threads, words},
+    tap::{FILE, LIMIT, assert_ended, count, idle, send, signal, unique, until},
+};
+
+/// No capability.
+const NONE: &str = "0000000000000000";
+
+/// The name of the helper of a whaletap process.
+fn helper_of(pid: u32) -> String {
+    let engine = Engine::shared().unwrap();
+    let prefix = format!("whaletap-{pid}-");
+    let mine: Vec<_> =
+        helpers(&engine).into_iter().filter(|name| name.starts_with(&prefix)).collect();
+    let [one] = mine.as_slice() else { panic!("{mine:?}") };
+    one.clone()
+}
+
+/// Waits until nothing of it is left: no container, no process, no file but those that were asked for.
+#[track_caller]
+fn assert_gone(pid: u32, mark: &str, temporary: &Path) {
+    let engine = Engine::shared().unwrap();
+    let prefix = format!("whaletap-{pid}-");
+    until("no process is left", LIMIT, || marked(mark).is_empty());
+    let left: Vec<_> =
+        helpers(&engine).into_iter().filter(|name| name.starts_with(&prefix)).collect();
+    assert_eq!(left, [""; 0]);
+    let names = fs::read_dir(temporary).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: Vec<_> = names.filter(|name| name != FILE).collect();
+    assert!(names.is_empty(), "{names:?}");
+}
+
+fn begun(program: Program) -> Running {
+    let mut running = program.start().unwrap();
+    running.wait_for_line("capturing ", LIMIT).unwrap();
+    running
+}
+
+#[test]
+fn a_member_of_the_group_captures_without_sudo() {
+    let engine = Engine::shared().unwrap();
+    let member = Member::new();
+    let web = engine.run(idle("web")).unwrap();
+    let db = engine.run(idle("db")).unwrap();
+    let out = member.directory("out");
+    let mark = unique("member");
+    let words = ["capture", web.name(), "-v", "-w", FILE, "--", "udp", "port", "9"];
+    let running = begun(member.whaletap(&out, &words).env("WHALETAP_TEST_MARK", &mark));
+    let pid = running.pid();
+    let judge_file = out.with_file_name("tcpdump.pcap");
+    let tcpdump = Program::new("tcpdump")
+        .args(["-i", "eth0", "-n", "-Z", "root", "--time-stamp-precision=nano"])
+        // It ends when it has seen what we have to see.
+        .args(["-c", "500", "-w"])
+        .arg(&judge_file)
+        .args(["udp", "port", "9"])
+        .limit(3 * LIMIT);
+    let mut tcpdump = web.enter(tcpdump).unwrap().start().unwrap();
+    tcpdump.wait_for_line("listening on", LIMIT).unwrap();
+    send(&db, &web, 500, "--run 9 --rate 5000");
+    assert!(
+        running.stderr().contains("through a helper container of whaletap-agent:"),
+        "{}",
+        running.stderr()
+    );
+    assert!(of_threads(pid, "CapEff").iter().all(|set| set == NONE));
+    signal(pid, "INT");
+    let finished = running.wait().unwrap();
+    assert_ended(&finished, 0, &["500 packets captured", "ended: stopped"]);
+    // All of it is gone already when the command has ended.
+    assert_gone(pid, &format!("WHALETAP_TEST_MARK={mark}"), &out);
+    let file = out.join(FILE);
+    assert_eq!(owner(&file), (member.uid, 0o600));
+    assert_eq!(count(&finished.stderr, "dropped by kernel"), 0);
+    judge::all(&file, true).unwrap();
+    let theirs = tcpdump.wait().unwrap();
+    assert_eq!(theirs.code(), Some(0), "{theirs:?}");
+    let (ours, theirs) = (Records::read(&file).unwrap(), Records::read(&judge_file).unwrap());
+    assert_eq!(ours.numbers(9).len(), 500);
+    // Incoming frames have one stamp, whoever looks.
+    if let Err(difference) = ours.same_as(&theirs, 0) {
+        panic!("{difference}");
+    }
+}
+
+#[test]
+fn a_helper_has_the_rights_that_are_documented() {
+    let engine = Engine::shared().unwrap();
+    let member = Member::new();
+    let web = engine.run(idle("web")).unwrap();
+    let out = member.directory("out");
+    let running = begun(member.whaletap(&out, &["capture", web.name(), "-w", FILE]));
+    let name = helper_of(running.pid());
+    let inspect = |format: &str| {
+        let words = ["inspect", "--format", format, &name];
+        engine.docker().args(words).run().unwrap().stdout_text().trim().to_owned()
+    };
+    for (what, expected) in [
+        ("{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}}", "[ALL] [SYS_ADMIN SYS_PTRACE NET_RAW]"),
+        ("{{.HostConfig.PidMode}} {{.HostConfig.NetworkMode}}", "host host"),
+        ("{{.HostConfig.Privileged}} {{.HostConfig.ReadonlyRootfs}}", "false true"),
+        ("{{.HostConfig.AutoRemove}} {{.HostConfig.LogConfig.Type}}", "true none"),
+        ("{{.Config.User}} {{.HostConfig.Binds}} {{.HostConfig.Devices}}", "0:0 [] []"),
+        ("{{range .Mounts}}{{.Destination}} {{.RW}};{{end}}", "/run/whaletap false;"),
+    ] {
+        assert_eq!(inspect(what), expected, "{what}");
+    }
+    // SYS_ADMIN without seccomp would be more than what is said.
+    assert!(!inspect("{{.HostConfig.SecurityOpt}}").contains("unconfined"));
+    let pid: u32 = inspect("{{.State.Pid}}").parse().unwrap();
+    // CAP_NET_RAW, CAP_SYS_PTRACE and CAP_SYS_ADMIN: capabilities(7) has the numbers.
+    let kept = format!("{:016x}", 1_u64 << 13 | 1 << 19 | 1 << 21);
+    for (field, expected) in [
+        ("CapEff", &*kept),
+        ("CapPrm", &kept),
+        ("CapBnd", &kept),
+        ("CapInh", NONE),
+        ("CapAmb", NONE),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+        ("Uid", "0\t0\t0\t0"),
+    ] {
+        let values = of_threads(pid, field);
+        assert_eq!(values, [expected], "{field}");
+    }
+    assert_eq!(words(pid), ["/whaletap-agent", "opener", "/run/whaletap/socket"]);
+    let finished = running.interrupt().unwrap();
+    assert_ended(&finished, 0, &["ended: stopped"]);
+}
+
+/// A helper sees the engine's namespaces as they are made, like an opener of this machine.
+#[test]
+fn what_starts_later_is_captured_from_its_first_packet() {
+    let engine = Engine::shared().unwrap();
+    let member = Member::new();
+    let db = neighbour(&engine);
+    let (selector, value) = label();
+    let out = member.directory("out");
+    let words = ["capture", "--wait", &*selector, "-w", FILE, "--", "udp"];
+    let mut running = begun(member.whaletap(&out, &words));
+    let pid = running.pid();
+    let ours = [1, 2, 3].map(|run| engine.run(early(&db, run).label(LABEL, &value)).unwrap());
+    // Those who come later than the others are known when these are.
+    let last = engine.run(idle("last").label(LABEL, &value)).unwrap();
+    running.wait_for_line(last.name(), LIMIT).unwrap();
+    assert_ended(&running.interrupt().unwrap(), 0, &["ended: stopped"]);
+    assert_gone(pid, "WHALETAP_TEST_MARK=", &out);
+    let records = Records::read(out.join(FILE)).unwrap();
+    for (run, container) in (1..).zip(&ours) {
+        // The question and the answer.
+        let mine = records.of(&format!("{}/eth0", container.name()));
+        assert_eq!(mine.numbers(run), [0, 0], "{}", container.name());
+    }
+}
+
+/// Where nothing is followed, and one container is meant, a helper has one right.
+#[test]
+fn a_helper_for_one_container_is_inside_of_it() {
+    let engine = Engine::shared().unwrap();
+    let member = Member::new();
+    let web = engine.run(idle("web")).unwrap();
+    let db = engine.run(idle("db")).unwrap();
+    let out = member.directory("out");
+    let words = ["capture", "--no-follow", web.name(), "-w", FILE, "--", "udp", "port", "9"];
+    let running = begun(member.whaletap(&out, &words));
+    let pid = running.pid();
+    let inspect = ["inspect", "--format", "{{.State.Pid}}/{{.HostConfig.PidMode}}"];
+    let helper = helper_of(pid);
+    let said = engine.docker().args(inspect).arg(&helper).run().unwrap().stdout_text();
+    let (helper, mode) = said.trim_end().split_once('/').unwrap();
+    assert_eq!(mode, "");
+    let helper: u32 = helper.parse().unwrap();
+    // CAP_NET_RAW.
+    for field in ["CapEff", "CapPrm", "CapBnd"] {
+        assert_eq!(of_threads(helper, field), [format!("{:016x}", 1 << 13)], "{field}");
+    }
+    let netns = |pid| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    assert_eq!(netns(helper), netns(web.pid().unwrap()));
+    send(&db, &web, 100, "--run 9 --rate 5000");
+    // Its end is noticed without any right to look at it.
+    web.order("kill").unwrap();
+    let finished = running.wait().unwrap();
+    assert_ended(&finished, 0, &["100 packets captured", "all targets have ended"]);
+    assert_gone(pid, "WHALETAP_TEST_MARK=", &out);
+    assert_eq!(Records::read(out.join(FILE)).unwrap().numbers(9).len(), 100);
+}
+
+/// Killed at whatever moment, together with nothing else: the reaper lives on.
+#[test]
+fn sigkill_at_any_moment_leaves_nothing() {
+    const MOMENTS: u32 = 10;
+    let engine = Engine::shared().unwrap();
+    let member = Member::new();
+    let web = engine.run(idle("web")).unwrap();
+    let (out, mark) = (member.directory("out"), unique("killed"));
+    let start = || {
+        let program = member.whaletap(&out, &["capture", web.name(), "-w", FILE]);
+        program.env("WHALETAP_TEST_MARK", &mark).start().unwrap()
+    };
+    let kill = |running: Running| {
+        let pid = running.pid();
+        let said = running.stderr();
+        running.kill();
+        assert_gone(pid, &format!("WHALETAP_TEST_MARK={mark}"), &out);
+        said
+    };
+    // How long a start takes here and now, with the image in place.
+    let since = Instant::now();
+    let mut running = start();
+    running.wait_for_line("capturing ", LIMIT).unwrap();
+    let whole = since.elapsed();
+    kill(running);
+    let mut unfinished = 0;
+    for moment in 0..MOMENTS {
+        let running = start();
+        // There is nothing to be waited for: the moment itself is what is tried.
+        std::thread::sleep(whole * moment / MOMENTS);
+        unfinished += u32::from(!kill(running).contains("capturing "));
+    }
+    assert!(unfinished > MOMENTS / 2, "only {unfinished} were killed while their helper was made");
+}
+
+/// What is left of a session that was killed together with its reaper is found by the next one.
+#[test]
+fn the_next_session_sweeps() {
+    let engine = Engine::shared().unwrap();
+    let member = Member::new();
+    let web = engine.run(idle("web")).unwrap();
+    let (out, mark) = (member.directory("out"), unique("swept"));
+    let mark = format!("WHALETAP_TEST_MARK={mark}");
+    let (key, value) = mark.split_once('=').unwrap();
+    let words_of = ["capture", web.name(), "-w", FILE];
+    let running = begun(member.whaletap(&out, &words_of).env(key, value));
+    let (pid, name) = (running.pid(), helper_of(running.pid()));
+    let container: u32 = {
+        let words = ["inspect", "--format", "{{.State.Pid}}", &name];
+        engine.docker().args(words).run().unwrap().stdout_text().trim().parse().unwrap()
+    };
+    // The helper is stopped, so that it does not notice that it is alone either.
+    signal(container, "STOP");
+    let reaper = child_called(pid, "whaletap-reaper");
+    signal(reaper, "KILL");
+    running.kill();
+    until("no process is left", LIMIT, || marked(&mark).is_empty());
+    assert!(helpers(&engine).contains(&name), "nobody has removed it");
+    let next = begun(member.whaletap(&out, &words_of).env(key, value));
+    until("it is swept", LIMIT, || !helpers(&engine).contains(&name));
+    let pid = next.pid();
+    assert_ended(&next.interrupt().unwrap(), 0, &["ended: stopped"]);
+    assert_gone(pid, &mark, &out);
+}
+
+#[test]
+fn without_the_socket_it_is_said_what_is_missing() {
+    let member = Member::new();
+    let out = member.directory("out");
+    let nobody = || {
+        let words = ["capture", "host", "-w", FILE];
+        member.whaletap(&out, &words).env("WHALETAP_AGENT", "/does/not/exist")
+    };
+    let finished = nobody().finish().unwrap();
+    assert_ended(&finished, 4, &["missing CAP_NET_RAW, CAP_SYS_ADMIN", "/does/not/exist"]);
+    let words = ["capture", "--via", "host", "host", "-w", FILE];
+    let finished = member.whaletap(&out, &words).finish().unwrap();
+    assert_ended(&finished, 4, &["not permitted (missing CAP_NET_RAW, CAP_SYS_ADMIN)", "hint: "]);
+}
+
+#[test]
+fn interfaces_are_listed_through_a_helper() {
+    let engine = Engine::shared().unwrap();
+    let member = Member::new();
+    let web = engine.run(idle("web")).unwrap();
+    let out = member.directory("out");
+    let list = member.whaletap(&out, &["ls", "--interfaces", web.name()]).finish().unwrap();
+    assert_ended(&list, 0, &[]);
+    assert!(list.stdout_text().contains("eth0"), "{list:?}");
+    assert_gone(0, "WHALETAP_TEST_MARK=", &out);
+}
+
+#[test]
+fn an_image_is_loaded_once_and_can_be_pruned() {
+    let out = tempfile::tempdir().unwrap();
+    // An engine of its own: others must not lose their image.
+    let own = lab::PrivateEngine::start().unwrap();
+    let images = || {
+        let words = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
+        let listed = own.engine().docker().args(words).run().unwrap().stdout_text();
+        listed.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let at = |words: &[&str]| {
+        let host = ["--host", own.engine().host()];
+        Program::new(env!("CARGO_BIN_EXE_whaletap"))
+            .args(host)
+            .args(words)
+            .env("WHALETAP_AGENT", lab::agent::program().unwrap())
+            .env("TMPDIR", out.path())
+    };
+    assert_eq!(images(), [""; 0]);
+    for _ in 0..2 {
+        let words = ["capture", "--via", "helper", "host", "-w", FILE, "--duration", "100ms"];
+        let finished = at(&words).current_dir(out.path()).finish().unwrap();
+        assert_ended(&finished, 0, &["through a helper container"]);
+        let [image] = &*images() else { panic!("{:?}", images()) };
+        assert!(image.starts_with("whaletap-agent:"), "{image}");
+    }
+    let pruned = at(&["helper", "prune"]).finish().unwrap();
+    assert_ended(&pruned, 0, &[]);
+    assert!(pruned.stdout_text().starts_with("image whaletap-agent:"), "{pruned:?}");
+    assert_eq!(images(), [""; 0]);
+}
+
+#[test]
+fn a_program_of_an_image_runs_beside_a_target() {
+    let engine = Engine::shared().unwrap();
+    let member = Member::new();
+    let web = engine.run(idle("web")).unwrap();
+    let out = member.directory("out");
+    let exec = |words: &[&str]| {
+        let words: Vec<&str> = ["exec"].iter().chain(words).copied().collect();
+        member.whaletap(&out, &words).finish().unwrap()
+    };
+    let image = ["--image", lab::engine::IMAGE, web.name(), "--"];
+    let addresses = exec(&[&image[..], &["ip", "addr"]].concat());
+    assert_ended(&addresses, 0, &[]);
+    assert!(addresses.stdout_text().contains(&format!("{}/", web.address().unwrap())));
+    assert_ended(&exec(&[&image[..], &["sh", "-c", "exit 7"]].concat()), 7, &[]);
+    let own = exec(&[web.name(), "--", "ip", "addr"]);
+    assert_ended(&own, 4, &["not permitted", "--image"]);
+}

@@ -1,0 +1,94 @@
+//! Who opens namespaces, and how the engine is reached, by whichever way.
+
+use std::{path::PathBuf, sync::Arc};
+
+use docker::{Endpoint, Host, PathDial};
+use opener::Opener;
+use sys::privileges;
+
+use super::{Helper, Reach, Way};
+use crate::{Error, Notice, Observer, Selection, resolve::EngineDial};
+
+/// Who will open: what there has to be before rights are given up.
+#[derive(Debug)]
+pub(crate) enum Door {
+    /// The opener of this machine.
+    Own(Arc<Opener>),
+    /// A helper that is still to be started.
+    Helper {
+        helper: Box<Helper>,
+        /// Who connects to the engine, where that takes rights that will be gone.
+        own: Option<Arc<Opener>>,
+    },
+}
+
+/// Who opens.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) opener: Arc<Opener>,
+    pub(crate) dial: Arc<EngineDial>,
+    /// To be kept as long as the opener is needed.
+    pub(crate) helper: Option<Box<Helper>>,
+}
+
+impl Door {
+    /// To be called while this process has rights and a single thread.
+    pub(crate) fn prepare(
+        way: Way,
+        reach: &Reach,
+        endpoint: &Endpoint,
+        needs_engine: bool,
+    ) -> Result<Self, Error> {
+        let start = |needs_engine| {
+            let socket = match &endpoint.host {
+                Host::Unix(path) if needs_engine => path.to_str(),
+                _ => None,
+            };
+            let opener = Opener::start(socket).map_err(|source| Error::StartOpener { source })?;
+            Ok::<_, Error>(Arc::new(opener))
+        };
+        match way {
+            Way::Host => Ok(Self::Own(start(needs_engine)?)),
+            Way::Helper(means) => {
+                // Who has no rights gives none up.
+                let has_rights = !privileges::effective()?.is_empty();
+                let own = if has_rights { Some(start(true)?) } else { None };
+                let helper = Box::new(Helper::prepare(*means, reach)?);
+                Ok(Self::Helper { helper, own })
+            }
+        }
+    }
+
+    /// To be called when rights are gone: from here on there are threads. `only` says what is to be
+    /// opened, if that is known by now.
+    pub(crate) fn open(
+        self,
+        endpoint: &Endpoint,
+        only: Option<&Selection>,
+        observer: &mut dyn Observer,
+    ) -> Result<Open, Error> {
+        match self {
+            Self::Own(opener) => {
+                let dial = Arc::new(EngineDial::Opener(Arc::clone(&opener)));
+                Ok(Open { opener, dial, helper: None })
+            }
+            Self::Helper { helper, own } => {
+                let path = || match &endpoint.host {
+                    Host::Unix(path) => path.clone(),
+                    _ => PathBuf::new(),
+                };
+                let dial = match own {
+                    Some(own) => EngineDial::Opener(own),
+                    None => EngineDial::Path(PathDial(path())),
+                };
+                let dial = Arc::new(dial);
+                let image = helper.image();
+                let instead_of = helper.instead_of();
+                observer.notice(Notice::ThroughHelper { image: &image, instead_of });
+                let engine = Arc::<EngineDial>::clone(&dial);
+                let opener = Arc::new(helper.start(endpoint, engine, only)?);
+                Ok(Open { opener, dial, helper: Some(helper) })
+            }
+        }
+    }
+}

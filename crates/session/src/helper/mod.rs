@@ -1,0 +1,311 @@
+//! The second way to namespaces: a helper container, for somebody who has the engine's socket and no
+//! rights here.
+//!
+//! On an engine of this machine the helper is an opener and nothing else. It connects to a socket in
+//! a directory of ours that is mounted into it, and from then on everything is as with an opener of
+//! our own: descriptors come, rings are mapped here, and no frame passes through the container.
+//!
+//! ```text
+//!  main ── make, start ─► engine ── runs ──► helper: whaletap-agent opener
+//!    │  ◄──────────── packet and netlink fd ────┘        (SCM_RIGHTS, in a mounted directory)
+//!    └─ holds ─► reaper: removes helper and directory when main is gone
+//! ```
+//!
+//! That the engine is on this machine is shown by the same step: an engine elsewhere cannot mount the
+//! directory, and its helper would not find our socket in it.
+
+mod door;
+mod prune;
+mod reaper;
+mod seat;
+
+use std::{
+    env,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use docker::{Dial, Endpoint, Engine, HelperProgram, HelperSpec, Host, Shape};
+use model::{Origin, Target};
+use opener::{EngineAt, Opener};
+use sys::{
+    channel::Channel,
+    lifetime::Lifetime,
+    local::{self, Reached},
+    process,
+};
+
+use self::{
+    reaper::{Charge, Reaper},
+    seat::Seat,
+};
+use crate::{
+    Error, Selection,
+    resolve::{self, Demand},
+    rights,
+};
+
+pub(crate) use self::door::{Door, Open};
+pub use self::{
+    prune::{Pruned, prune},
+    reaper::{ARGV0, serve},
+};
+
+/// What the program is called beside this one.
+const PROGRAM: &str = "whaletap-agent";
+/// Where the helper finds our directory.
+const DIRECTORY: &str = "/run/whaletap";
+/// How long an engine may take for one answer: making and starting a container is work.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a helper may take to connect once it was started.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(10);
+/// Between two looks whether it still runs meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// By which way namespaces are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Via {
+    /// From here where the rights for that are there, otherwise through a helper.
+    #[default]
+    Auto,
+    /// From here.
+    Host,
+    /// Through a helper container.
+    Helper,
+}
+
+/// How namespaces are to be reached.
+#[derive(Debug, Clone, Default)]
+pub struct Reach {
+    /// By which way.
+    pub via: Via,
+    /// The program of helper containers (`WHALETAP_AGENT`); the one beside this program when `None`.
+    pub program: Option<PathBuf>,
+    /// `XDG_RUNTIME_DIR`, where the socket for the helper is made; the directory for temporary files
+    /// when `None` or not its user's.
+    pub runtime_directory: Option<PathBuf>,
+}
+
+/// The way that is taken.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// With the rights of this process.
+    Host,
+    /// Through a helper, with what that takes.
+    Helper(Box<Means>),
+}
+
+/// What a helper takes, and was found.
+#[derive(Debug)]
+pub(crate) struct Means {
+    program: HelperProgram,
+    /// The engine's socket.
+    socket: PathBuf,
+    /// The engine's process.
+    engine: EngineAt,
+    /// Why the other way is not taken; `None` where the user said so.
+    pub(crate) instead_of: Option<String>,
+}
+
+impl Way {
+    /// Decides. `what` is what is about to be done, for messages.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] when rights are missing and no helper can be had either.
+    pub(crate) fn decide(reach: &Reach, endpoint: &Endpoint, what: &str) -> Result<Self, Error> {
+        let missing = match reach.via {
+            Via::Host => return rights::require(what).map(|()| Self::Host),
+            Via::Helper => return Ok(Self::Helper(Box::new(Means::find(reach, endpoint)?))),
+            Via::Auto => rights::missing()?,
+        };
+        if missing.is_empty() {
+            return Ok(Self::Host);
+        }
+        let missing = format!("missing {missing}");
+        match Means::find(reach, endpoint) {
+            Ok(means) => Ok(Self::Helper(Box::new(Means { instead_of: Some(missing), ..means }))),
+            Err(why) => Err(Error::NotPermitted {
+                what: what.to_owned(),
+                missing: format!("{missing}, and there can be no helper container: {why}"),
+            }),
+        }
+    }
+}
+
+impl Means {
+    /// Looks whether there can be a helper, as far as that can be seen from here.
+    fn find(reach: &Reach, endpoint: &Endpoint) -> Result<Self, Error> {
+        let name = || endpoint.to_string();
+        let Host::Unix(socket) = &endpoint.host else {
+            let transport = "a helper container on an engine elsewhere";
+            return Err(docker::Error::Unsupported { endpoint: name(), transport }.into());
+        };
+        let engine = match local::connect(socket) {
+            // With socket activation it is systemd, whose root directory is the same.
+            Ok(Reached::Somebody(engine)) => match process::peer(&engine)? {
+                Some(pid) => EngineAt::Process(pid),
+                None => EngineAt::Unknown,
+            },
+            Ok(Reached::Busy) => EngineAt::Unknown,
+            Ok(Reached::Nobody) => {
+                return Err(docker::Error::SocketAbsent { endpoint: name() }.into());
+            }
+            Err(error) if error.is_permission() => {
+                return Err(docker::Error::PermissionDenied { endpoint: name() }.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let program = program(reach)?;
+        Ok(Self { program, socket: socket.clone(), engine, instead_of: None })
+    }
+}
+
+/// The program of helper containers, of this very release.
+fn program(reach: &Reach) -> Result<HelperProgram, Error> {
+    let path = match &reach.program {
+        Some(path) => path.clone(),
+        None => {
+            let own = env::current_exe().map_err(sys::Error::path("readlink", "/proc/self/exe"))?;
+            own.with_file_name(PROGRAM)
+        }
+    };
+    let program = HelperProgram::read(&path)?;
+    let ours = env!("CARGO_PKG_VERSION");
+    if program.release() != ours {
+        let theirs = program.release().to_owned();
+        return Err(Error::OtherRelease { path, theirs, ours });
+    }
+    Ok(program)
+}
+
+/// A helper of this session. When this is dropped the helper is ended and removed, with everything
+/// that was made for it, and that is waited for.
+#[derive(Debug)]
+pub(crate) struct Helper {
+    means: Means,
+    name: String,
+    owner: Lifetime,
+    seat: Seat,
+    reaper: Reaper,
+}
+
+impl Helper {
+    /// Makes what has to be there before this process gives up its rights and has threads: who tidies
+    /// up, and then what there will be to tidy up.
+    pub(crate) fn prepare(means: Means, reach: &Reach) -> Result<Self, Error> {
+        let owner = Lifetime::own()?;
+        let name = container_name(&owner);
+        let directory = Seat::place(reach.runtime_directory.as_deref(), &owner);
+        let charge = Charge {
+            socket: means.socket.clone(),
+            container: name.clone(),
+            directory: directory.clone(),
+        };
+        let reaper = Reaper::start(&charge)?;
+        let seat = Seat::make(directory)?;
+        Ok(Self { means, name, owner, seat, reaper })
+    }
+
+    /// The image that it is made of.
+    pub(crate) fn image(&self) -> String {
+        self.means.program.image()
+    }
+
+    /// Why namespaces are not reached from here.
+    pub(crate) fn instead_of(&self) -> Option<&str> {
+        self.means.instead_of.as_deref()
+    }
+
+    /// Makes and starts the container, and waits until it has connected. `only` says what is to be
+    /// opened, if that is known and is all.
+    pub(crate) fn start(
+        &self,
+        endpoint: &Endpoint,
+        dial: Arc<dyn Dial>,
+        only: Option<&Selection>,
+    ) -> Result<Opener, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| Error::Kernel(sys::Error::call("epoll_create")(source)))?;
+        let (engine, shape, id) = runtime.block_on(async {
+            let engine = Engine::connect_through(endpoint, dial, DEADLINE).await?;
+            let shape = match only {
+                Some(selection) => shape(&engine, selection).await?,
+                None => Shape::Host,
+            };
+            let id = self.make(&engine, &shape).await?;
+            engine.start_helper(&id).await?;
+            Ok::<_, Error>((engine, shape, id))
+        })?;
+        let until = Instant::now() + CONNECTS_WITHIN;
+        let channel = loop {
+            if let Some(channel) = self.seat.accept(LOOK_EVERY)? {
+                break channel;
+            }
+            let is_live = runtime.block_on(engine.is_helper_live(&id))?;
+            if !is_live || Instant::now() >= until {
+                return Err(Error::HelperSilent { name: self.name.clone() });
+            }
+        };
+        self.prove(&channel, &id)?;
+        self.reaper.runs();
+        let opener = match shape {
+            Shape::Inside(container) => Opener::over_inside(channel, container),
+            Shape::Host => Opener::over(channel, self.means.engine.clone()),
+        };
+        opener.map_err(|source| Error::StartOpener { source })
+    }
+
+    async fn make(&self, engine: &Engine, shape: &Shape) -> Result<String, Error> {
+        let spec = HelperSpec {
+            name: self.name.clone(),
+            owner: self.owner.to_string(),
+            image: self.image(),
+            shape: shape.clone(),
+            words: vec!["opener".to_owned(), format!("{DIRECTORY}/{}", Seat::SOCKET)],
+            mounts: vec![(self.seat.mounted(), PathBuf::from(DIRECTORY))],
+        };
+        // From here on there may be one, whatever becomes of this process.
+        self.reaper.makes();
+        match engine.create_helper(&spec).await {
+            Err(docker::Error::NoSuchImage { .. }) => {
+                engine.load_helper(&self.means.program).await?;
+                Ok(engine.create_helper(&spec).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Whoever has connected is root in the container that was made: nobody else could have, and
+    /// nobody else is listened to.
+    fn prove(&self, channel: &Channel, id: &str) -> Result<(), Error> {
+        let stranger = || Error::HelperSilent { name: self.name.clone() };
+        let uid = local::peer_uid(channel)?;
+        let pid = process::peer(channel)?.ok_or_else(stranger)?;
+        let is_its = process::PidFd::open(pid)?.is_in_container(id)?;
+        if uid == 0 && is_its { Ok(()) } else { Err(stranger()) }
+    }
+}
+
+/// The least that is enough. What selectors that come to nothing have to say is said later.
+async fn shape(engine: &Engine, selection: &Selection) -> Result<Shape, Error> {
+    let Ok(resolved) = resolve::targets(Some(engine), selection, Demand::Running).await else {
+        return Ok(Shape::Host);
+    };
+    match resolved.targets.as_slice() {
+        // One that shares another's network has none that could be joined.
+        [Target { origin: Origin::Container(container), .. }]
+            if !container.is_host_network() && !container.network_mode.contains(':') =>
+        {
+            Ok(Shape::Inside(container.id.clone()))
+        }
+        _ => Ok(Shape::Host),
+    }
+}
+
+/// `whaletap-4711-81723-3f2a9d0c`: nobody else's, also not another machine's or another day's.
+fn container_name(owner: &Lifetime) -> String {
+    format!("whaletap-{}", owner.short())
+}

@@ -1,0 +1,55 @@
+//! Taking away what helpers have left at an engine.
+
+use std::time::SystemTime;
+
+use docker::{Endpoint, Engine};
+
+use super::reaper::is_left_over;
+use crate::Error;
+
+/// What was removed.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// Ids of containers whose clients are gone.
+    pub containers: Vec<String>,
+    /// Names of images.
+    pub images: Vec<String>,
+    /// What could not be removed: an image that is in use, for one.
+    pub failed: Vec<docker::Error>,
+}
+
+/// Removes helper containers whose clients are gone, and the images of helper containers, which are
+/// kept otherwise because the next helper needs them.
+///
+/// # Errors
+/// When the engine does not answer. What could not be removed is told in [`Pruned::failed`].
+///
+/// # Privileges
+/// Access to the engine's socket.
+pub fn prune(endpoint: &Endpoint) -> Result<Pruned, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Kernel(sys::Error::call("epoll_create")(source)))?;
+    let pruned = runtime.block_on(async {
+        let engine = Engine::connect(endpoint).await?;
+        let mut pruned = Pruned::default();
+        for helper in engine.helpers().await? {
+            if !is_left_over(&helper, SystemTime::now()) {
+                continue;
+            }
+            match engine.remove_helper(&helper.id).await {
+                Ok(true) => pruned.containers.push(helper.id),
+                Ok(false) => {}
+                Err(error) => pruned.failed.push(error),
+            }
+        }
+        let (images, failed) = engine.prune_helper_images().await?;
+        pruned.images = images;
+        pruned.failed.extend(failed);
+        Ok(pruned)
+    });
+    // Not waiting for a look-up of the engine's own name.
+    runtime.shutdown_background();
+    pruned
+}

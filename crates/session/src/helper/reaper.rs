@@ -1,0 +1,243 @@
+//! The reaper: a small process that waits for the end of its client, by whatever way, and removes the
+//! client's helper then.
+//!
+//! It is the same program again, started before anything is made that would have to be removed. Where
+//! both are killed at once, the reaper of a later session finds what is left ([`sweep`]).
+
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    process::Child,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use docker::{Endpoint, Engine, LeftHelper};
+use sys::{
+    channel::Channel,
+    companion,
+    lifetime::{Lifetime, State},
+    poll::{Poller, Trigger},
+    privileges,
+    process::PidFd,
+};
+
+use super::seat;
+use crate::Error;
+
+/// `argv[0]` of the reaper process.
+pub const ARGV0: &str = "whaletap-reaper";
+
+/// How long a client waits at its end until its helper is gone.
+const END_LIMIT: Duration = Duration::from_secs(10);
+/// How long an engine may take to make a container for a client that did not live to hear of it.
+const MADE_WITHIN: Duration = Duration::from_secs(5);
+/// How long an engine may not answer before a helper is left to a later session.
+const REMOVED_WITHIN: Duration = Duration::from_secs(60);
+/// Between two attempts.
+const TRY_EVERY: Duration = Duration::from_millis(50);
+/// The age at which a helper that does not run, and whose client nobody here can judge, is left over.
+const STALE: Duration = Duration::from_secs(600);
+
+/// The client's words.
+const MAKES: &[u8] = b"makes";
+const RUNS: &[u8] = b"runs";
+
+/// What is to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Charge {
+    /// The engine's socket.
+    pub(super) socket: PathBuf,
+    /// The container's name.
+    pub(super) container: String,
+    /// Our directory.
+    pub(super) directory: PathBuf,
+}
+
+impl Charge {
+    /// No path has a NUL in it.
+    fn encode(&self) -> Vec<u8> {
+        let Self { socket, container, directory } = self;
+        let parts = [socket.as_os_str(), OsStr::new(container), directory.as_os_str()];
+        parts.map(OsStr::as_bytes).join(&0)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut parts = bytes.split(|byte| *byte == 0);
+        let mut path = || parts.next().map(|part| PathBuf::from(OsStr::from_bytes(part)));
+        let (socket, container, directory) = (path()?, path()?, path()?);
+        let container = container.to_str()?.to_owned();
+        Some(Self { socket, container, directory })
+    }
+}
+
+/// The client's side. When this is dropped everything is removed, and that is waited for.
+#[derive(Debug)]
+pub(super) struct Reaper {
+    child: Child,
+    channel: Option<Channel>,
+}
+
+impl Reaper {
+    /// Starts the process: to be called while this one has a single thread.
+    pub(super) fn start(charge: &Charge) -> Result<Self, Error> {
+        let (child, channel) = companion::start(OsStr::new(ARGV0))?;
+        channel.send(&charge.encode(), &[])?;
+        Ok(Self { child, channel: Some(channel) })
+    }
+
+    /// From now on there may be a container.
+    pub(super) fn makes(&self) {
+        self.tell(MAKES);
+    }
+
+    /// From now on there is one.
+    pub(super) fn runs(&self) {
+        self.tell(RUNS);
+    }
+
+    /// A reaper that has been ended is not told to the user: what it would have done is done by the
+    /// next session's.
+    fn tell(&self, word: &[u8]) {
+        if let Some(channel) = &self.channel {
+            let _ = channel.send(word, &[]);
+        }
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        self.channel.take();
+        // One that cannot reach the engine is left behind, and goes on trying.
+        let ended = PidFd::open(self.child.id()).and_then(|pidfd| {
+            let mut poller = Poller::new()?;
+            poller.add(&pidfd, 0, Trigger::Level)?;
+            Ok(!poller.wait(Some(END_LIMIT))?.is_empty())
+        });
+        if matches!(ended, Ok(true)) {
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// What a client may have left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// No container.
+    Nothing,
+    /// Perhaps one, perhaps a moment later.
+    Making,
+    /// One.
+    Running,
+}
+
+/// The reaper's main.
+///
+/// # Errors
+/// When the process was not started as a reaper, or rights could not be given up.
+pub fn serve() -> Result<(), Error> {
+    let channel = companion::inherited()?;
+    // Its user's right to the engine's socket is all that it needs.
+    privileges::drop_all_capabilities()?;
+    privileges::no_new_privs()?;
+    let Ok(first) = channel.receive() else { return Ok(()) };
+    let Some(charge) = Charge::decode(&first.bytes) else { return Ok(()) };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Kernel(sys::Error::call("epoll_create")(source)))?;
+    let endpoint = Endpoint::unix(&charge.socket);
+    let mut stage = Stage::Nothing;
+    while let Ok(word) = channel.receive() {
+        if word.bytes == MAKES {
+            stage = Stage::Making;
+        } else if word.bytes == RUNS {
+            stage = Stage::Running;
+            // It is nobody's business whether that succeeds.
+            let _ = runtime.block_on(sweep(&endpoint));
+        }
+    }
+    seat::remove(&charge.directory);
+    let since = Instant::now();
+    while stage != Stage::Nothing && since.elapsed() < REMOVED_WITHIN {
+        match runtime.block_on(remove(&endpoint, &charge.container)) {
+            Ok(true) => break,
+            Ok(false) if stage == Stage::Running || since.elapsed() >= MADE_WITHIN => break,
+            _ => thread::sleep(TRY_EVERY),
+        }
+    }
+    Ok(())
+}
+
+/// Removes a helper. `false`: there is none.
+async fn remove(endpoint: &Endpoint, container: &str) -> Result<bool, docker::Error> {
+    Engine::connect(endpoint).await?.remove_helper(container).await
+}
+
+/// Removes helpers whose clients are gone.
+async fn sweep(endpoint: &Endpoint) -> Result<(), docker::Error> {
+    let engine = Engine::connect(endpoint).await?;
+    for helper in engine.helpers().await? {
+        if is_left_over(&helper, SystemTime::now()) {
+            // The others may be removed all the same.
+            let _ = engine.remove_helper(&helper.id).await;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a helper's client is gone. Of clients on other machines, in other pid namespaces and of
+/// days before the last start of the machine nobody here knows that: their helpers end by themselves,
+/// so only what was made and never started is left of them.
+pub(super) fn is_left_over(helper: &LeftHelper, now: SystemTime) -> bool {
+    let state = helper.owner.parse::<Lifetime>().and_then(|lifetime| lifetime.state());
+    match state {
+        Ok(State::Runs) => false,
+        Ok(State::Over) => true,
+        Ok(State::Elsewhere) | Err(_) => {
+            let made = Duration::from_secs(u64::try_from(helper.created).unwrap_or(0));
+            let age = now.duration_since(UNIX_EPOCH + made).unwrap_or_default();
+            !helper.is_live && age >= STALE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charge_reads_back() {
+        let charge = Charge {
+            socket: "/run/docker sock".into(),
+            container: "whaletap-1-2-3".into(),
+            directory: "/tmp/x".into(),
+        };
+        assert_eq!(Charge::decode(&charge.encode()), Some(charge));
+        assert_eq!(Charge::decode(b"a\0b"), None);
+    }
+
+    #[test]
+    fn only_what_is_left_over_is_removed() {
+        let own = Lifetime::own().unwrap().to_string();
+        let (world, start) = own.rsplit_once('.').unwrap();
+        let over = format!("{world}.{}", start.parse::<u64>().unwrap() + 1);
+        let elsewhere = format!("00000000{}", &own[8..]);
+        let now = SystemTime::now();
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let left = |owner: &str, is_live, age: u64| {
+            let created = i64::try_from(seconds - age).unwrap();
+            let helper =
+                LeftHelper { id: "ab".to_owned(), owner: owner.to_owned(), is_live, created };
+            is_left_over(&helper, now)
+        };
+        assert!(!left(&own, true, 9999) && !left(&own, false, 9999), "a client that runs");
+        assert!(left(&over, true, 0) && left(&over, false, 0), "one that has ended");
+        for unknown in [&*elsewhere, "whoever"] {
+            assert!(!left(unknown, true, 9999), "{unknown}: it may be in use");
+            assert!(!left(unknown, false, 60), "{unknown}: it may be about to be started");
+            assert!(left(unknown, false, 9999), "{unknown}: it was never started");
+        }
+    }
+}
