@@ -56,7 +56,7 @@ pub(crate) fn containers_are_attached_before_they_speak() {
     let done = AtomicBool::new(false);
     let (containers, attached) = thread::scope(|scope| {
         let starters: Vec<_> =
-            (0..at_a_time).map(|_| scope.spawn(|| start(&engine, count / at_a_time))).collect();
+            (0..at_a_time).map(|_| scope.spawn(|| start(&resident, count / at_a_time))).collect();
         let watching = scope.spawn(|| attach_all(&opener, &watched, &done));
         let containers: Vec<_> = starters.into_iter().flat_map(|s| s.join().unwrap()).collect();
         done.store(true, Ordering::Relaxed);
@@ -66,14 +66,13 @@ pub(crate) fn containers_are_attached_before_they_speak() {
     judge(&opener, watched.directory, &containers, attached);
 }
 
-/// Starts containers one after the other, whose first doing is to send a datagram.
-fn start(engine: &Engine, count: usize) -> Vec<Container> {
-    let to = engine.docker().args(["network", "inspect", "bridge"]);
-    let to = to.args(["--format", "{{(index .IPAM.Config 0).Gateway}}"]).run().unwrap();
-    let to = to.stdout_text();
-    let datagram = format!("whaletap-traffic udp --to {}:{PORT} --count 1; sleep 60", to.trim());
+/// Starts containers one after the other, whose first doing is to send a datagram to a resident.
+fn start(resident: &Container, count: usize) -> Vec<Container> {
+    // A network's own gateway is not told by an engine that has not restarted since it was made.
+    let to = resident.address().unwrap();
+    let datagram = format!("whaletap-traffic udp --to {to}:{PORT} --count 1; sleep 60");
     let speaks = || ContainerSpec::new("speaks").command(["sh", "-c", &datagram]);
-    (0..count).map(|_| engine.run(speaks()).unwrap()).collect()
+    (0..count).map(|_| resident.engine().run(speaks()).unwrap()).collect()
 }
 
 fn attach_all(
