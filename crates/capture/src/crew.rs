@@ -25,7 +25,7 @@ use crossbeam_channel::Receiver;
 use sys::poll::{Alarm, Poller, Trigger, Waker};
 
 use crate::{
-    Error, Report,
+    Error, Report, Snapshot,
     reader::Reader,
     writer::{Order, Pen},
 };
@@ -49,6 +49,8 @@ pub(crate) struct Crew {
     /// Wakes the one who stands by when it is over.
     done: Waker,
     report: Mutex<Option<Result<Report, Error>>>,
+    /// Where everything stood when nobody led any more.
+    last: Mutex<Option<Snapshot>>,
     /// Called when it is over.
     listener: Waker,
 }
@@ -68,6 +70,7 @@ impl Crew {
             is_over: AtomicBool::new(false),
             done: Waker::new()?,
             report: Mutex::new(None),
+            last: Mutex::new(None),
             listener,
         })
     }
@@ -94,6 +97,11 @@ impl Crew {
         lock(&self.report).take()
     }
 
+    /// Where everything stood at the end; `None` before.
+    pub(crate) fn last(&self) -> Option<Snapshot> {
+        lock(&self.last).clone()
+    }
+
     /// Leads until somebody else does. `false`: it is over.
     fn lead(&self) -> bool {
         while let Some(mut reader) = try_lock(&self.reader) {
@@ -110,7 +118,7 @@ impl Crew {
                         // Somebody is stuck with the pen, and will find the queue.
                     }
                     Ok(true) => {
-                        leading.finish();
+                        *lock(&self.last) = Some(leading.finish());
                         let done = reader.take();
                         drop(reader);
                         self.end(done.ok_or(Error::Panicked { thread: "reader" }));

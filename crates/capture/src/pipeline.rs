@@ -122,12 +122,13 @@ impl Pipeline {
         self.tell(Command::Names(names));
     }
 
-    /// Where everything stands; `None` when the pipeline has ended.
+    /// Where everything stands, or stood when nothing was captured any more: what is still being
+    /// written then waits for a disk, and nobody waits for that here. `None` where it broke.
     #[must_use]
     pub fn snapshot(&self) -> Option<Snapshot> {
         let (answer, snapshot) = bounded(1);
         self.tell(Command::Snapshot(answer));
-        snapshot.recv().ok()
+        snapshot.recv().ok().or_else(|| self.crew.last())
     }
 
     /// Something happened to one capture, or to all of them: a recorder writes what it has of it.

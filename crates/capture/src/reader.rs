@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, never, unbounded};
 use model::Interface;
 use sys::{
     packet::PacketSocket,
@@ -566,8 +566,9 @@ impl Reader {
         }
     }
 
-    /// The end: the rest of every ring is counted as discarded, files are closed.
-    pub(crate) fn finish(&mut self) {
+    /// The end: the rest of every ring is counted as discarded, files are closed. Tells where
+    /// everything stands, and hears nothing any more: who asks has no answer to wait for.
+    pub(crate) fn finish(&mut self) -> Snapshot {
         self.refuse_all();
         let now = clock::now();
         for lane in &mut self.lanes {
@@ -581,6 +582,9 @@ impl Reader {
             self.desk.end(index);
         }
         self.desk.close_all();
+        let last = self.desk.snapshot();
+        self.commands = never();
+        last
     }
 
     /// Those that have not ended.
