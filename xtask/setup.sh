@@ -31,6 +31,9 @@ editcap                     wireshark-common
 mergecap                    wireshark-common
 ethtool                     ethtool
 nsenter                     util-linux
+openssl                     openssl
+ssh                         openssh-client
+sshd                        openssh-server
 setpriv                     util-linux
 sudo                        sudo
 useradd                     passwd

@@ -19,6 +19,7 @@
 //! | [`PlayedEngine`], [`Relay`] | what no real engine does on demand: lies, silence, lost events |
 //! | [`Visitors`] | containers that come, ask one thing, and go |
 //! | [`Footprint`], [`Census`] | what a program holds of the machine, and how many namespaces there are |
+//! | [`FarHost`] | an engine on a host of its own, behind TLS and ssh |
 //!
 //! Nothing that the lab makes has a default route: no packet of a test leaves the machine.
 //! Everything is named after the process that made it (`wt-<pid>-<n>`), so that a later run can
@@ -49,8 +50,8 @@ pub mod traffic;
 
 pub use census::Census;
 pub use engine::{
-    Container, ContainerSpec, DockerNetwork, Engine, Exchange, PlayedContainer, PlayedEngine,
-    PrivateEngine, Relay, Service, Swarm, Visit, Visitors, Visits,
+    Certificates, Container, ContainerSpec, DockerNetwork, Engine, Exchange, FarHost,
+    PlayedContainer, PlayedEngine, PrivateEngine, Relay, Service, Swarm, Visit, Visitors, Visits,
 };
 pub use error::Error;
 pub use footprint::Footprint;

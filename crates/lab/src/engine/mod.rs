@@ -1,4 +1,5 @@
-//! Real Docker engines: the one that all tests share, and private ones that a test may kill.
+//! Real Docker engines: the one that all tests share, private ones that a test may kill, and one on
+//! a host that can only be reached over the network.
 //!
 //! Tests use what answers on `DOCKER_HOST` or on the usual socket. Where nothing answers they
 //! are run through `whaletap-lab engine -- COMMAND…`, which starts one, says so in `DOCKER_HOST`,
@@ -11,7 +12,9 @@
 //! No registry is needed: the image is made here, out of Debian's busybox and the traffic program.
 
 mod borrowed;
+mod certificates;
 mod container;
+mod far;
 mod image;
 mod network;
 mod played;
@@ -22,7 +25,9 @@ mod swarm;
 mod visitors;
 
 pub use borrowed::Borrowed;
+pub use certificates::Certificates;
 pub use container::{Container, ContainerSpec};
+pub use far::FarHost;
 pub use image::IMAGE;
 pub use network::DockerNetwork;
 pub use played::{PlayedContainer, PlayedEngine};

@@ -43,7 +43,7 @@ const SUFFIX: &str = "-engine";
 pub struct PrivateEngine {
     engine: Engine,
     dockerd: Option<Running>,
-    live_restore: bool,
+    options: Vec<String>,
     // Keeps the mount namespace, with the namespace files in it, while dockerd is dead.
     holder: Option<Running>,
     directory: PathBuf,
@@ -77,6 +77,17 @@ impl PrivateEngine {
         hostname: &str,
         live_restore: bool,
     ) -> Result<Self, Error> {
+        let options = live_restore.then(|| "--live-restore".to_owned());
+        Self::start_with(namespace, hostname, |_| Ok(options.into_iter().collect()))
+    }
+
+    /// As [`PrivateEngine::start_in`], with options of dockerd's that may be about files in the
+    /// engine's own directory.
+    pub(super) fn start_with(
+        namespace: &Namespace,
+        hostname: &str,
+        options: impl FnOnce(&Path) -> Result<Vec<String>, Error>,
+    ) -> Result<Self, Error> {
         static SWEPT: Once = Once::new();
         SWEPT.call_once(sweep);
         let directory = std::env::temp_dir().join(name::unique() + SUFFIX);
@@ -85,11 +96,12 @@ impl PrivateEngine {
         let mut engine = Self {
             engine: Engine::at(host),
             dockerd: None,
-            live_restore,
+            options: Vec::new(),
             holder: None,
             directory,
             _net: None,
         };
+        engine.options = options(&engine.directory)?;
         // Not `ip netns exec`: it mounts a new /sys, and dockerd finds no cgroups there.
         // And without its copies of other people's namespace files: they would keep the
         // namespaces of other engines' containers for as long as this engine lives.
@@ -121,6 +133,25 @@ impl PrivateEngine {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.directory.join("docker.sock")
+    }
+
+    /// A program that runs in the engine's own network, mounts and host name.
+    pub(super) fn inside(&self, program: &str) -> Program {
+        let holder = self.holder.as_ref().map(Running::pid).unwrap_or_default();
+        Program::new("nsenter").args([
+            "--target",
+            &holder.to_string(),
+            "--mount",
+            "--uts",
+            "--net",
+            "--",
+            program,
+        ])
+    }
+
+    /// A directory that goes with the engine.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// dockerd's process id; `None` while it is down.
@@ -181,19 +212,21 @@ impl PrivateEngine {
     ///
     /// [`Error::Start`], and [`Error::EngineNotReady`] with the end of its log.
     pub fn start_again(&mut self) -> Result<(), Error> {
-        let Some(holder) = &self.holder else { return Ok(()) };
+        if self.holder.is_none() {
+            return Ok(());
+        }
         let at = |name: &str| self.directory.join(name);
         // A killed one leaves its pid file, and its successor would believe it.
         let _ = fs::remove_file(at("pid"));
-        let mut dockerd = Program::new("nsenter")
-            .args(["--target", &holder.pid().to_string(), "--mount", "--uts", "--net", "--"])
-            .args(["dockerd", "--host", self.engine.host(), "--data-root"])
+        let mut dockerd = self
+            .inside("dockerd")
+            .args(["--host", self.engine.host(), "--data-root"])
             .arg(at("data"))
             .arg("--exec-root")
             .arg(at("exec"))
             .arg("--pidfile")
             .arg(at("pid"))
-            .args(self.live_restore.then_some("--live-restore"))
+            .args(&self.options)
             .own_group()
             .limit(LIFE)
             .start()?;
@@ -209,7 +242,7 @@ impl PrivateEngine {
 
 impl Drop for PrivateEngine {
     fn drop(&mut self) {
-        let Some(holder) = self.holder.take() else { return };
+        let Some(holder) = self.holder.take() else { return remove(&self.directory) };
         if self.dockerd.is_some() && self.signal(Signal::CONT).is_ok() {
             let listed = self.engine.docker().args(["ps", "--all", "--quiet"]).run();
             let ids = listed.map(|finished| finished.stdout_text()).unwrap_or_default();
