@@ -1,9 +1,12 @@
 use std::{ffi::OsString, fmt, path::PathBuf};
 
-use crate::{Error, Host, Tls, context};
+use crate::{Error, Host, Tls, context, tls::Material};
 
 /// The context that is not in the store: `DOCKER_HOST`, or the default socket.
 const DEFAULT_CONTEXT: &str = "default";
+
+/// How long ssh may take to connect and log in: as long as an answer may take with it.
+const SSH_PATIENCE: &str = "ConnectTimeout=10";
 
 /// docker's global options, as the user wrote them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub struct Endpoint {
     pub tls: Option<Tls>,
     /// Who decided.
     pub source: Source,
+    /// What is in the files of `tls`, once it was read.
+    pub(crate) material: Option<Material>,
 }
 
 impl Endpoint {
@@ -144,9 +149,68 @@ impl Endpoint {
         Self::new(Host::Unix(path.into()), None, None, Source::HostOption)
     }
 
+    /// Reads the files of [`Endpoint::tls`] now, while this process may: otherwise they are read
+    /// with each connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadConfig`], [`Error::TlsFile`].
+    pub fn with_secrets(mut self) -> Result<Self, Error> {
+        if let Some(tls) = &self.tls {
+            let material = tls.read()?;
+            // What is wrong with it is told now.
+            tls.configuration(&material)?;
+            self.material = Some(material);
+        }
+        Ok(self)
+    }
+
+    /// The program whose standard input and output are a connection to this engine, with its
+    /// arguments: ssh, which runs `docker system dial-stdio` over there; and for an engine with TLS
+    /// docker's CLI, for the case that its TLS is not ours. `None` where no program is needed.
+    ///
+    /// ssh is given what docker's CLI gives it (`cli/connhelper` of docker/cli), and is kept from
+    /// asking for passwords: nobody is there to answer.
+    #[must_use]
+    pub fn program(&self) -> Option<Vec<OsString>> {
+        let mut words: Vec<OsString> = Vec::new();
+        let mut say = |said: &[&str]| words.extend(said.iter().map(OsString::from));
+        match (&self.host, &self.tls) {
+            (Host::Ssh { user, host, port, socket }, _) => {
+                say(&["ssh", "-o", "BatchMode=yes", "-o", SSH_PATIENCE, "-T"]);
+                if let Some(user) = user {
+                    say(&["-l", user]);
+                }
+                if let Some(port) = port {
+                    say(&["-p", &port.to_string()]);
+                }
+                say(&["--", host, "docker"]);
+                if let Some(socket) = socket {
+                    // A shell over there reads it.
+                    let socket = format!("unix://{}", socket.display());
+                    say(&["--host", &format!("'{}'", socket.replace('\'', r"'\''"))]);
+                }
+            }
+            (Host::Tcp { .. }, Some(tls)) => {
+                say(&["docker", "--host", &self.host.to_string(), "--tls"]);
+                say(&[if tls.verify { "--tlsverify" } else { "--tlsverify=false" }]);
+                let files =
+                    [("--tlscacert", &tls.ca), ("--tlscert", &tls.cert), ("--tlskey", &tls.key)];
+                for (option, path) in files {
+                    if let Some(path) = path {
+                        words.extend([option.into(), path.into()]);
+                    }
+                }
+            }
+            _ => return None,
+        }
+        words.extend(["system", "dial-stdio"].map(OsString::from));
+        Some(words)
+    }
+
     fn new(host: Host, context: Option<String>, tls: Option<Tls>, source: Source) -> Self {
         let tls = tls.filter(|_| matches!(host, Host::Tcp { .. }));
-        Self { host, context, tls, source }
+        Self { host, context, tls, source, material: None }
     }
 }
 

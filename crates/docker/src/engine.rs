@@ -9,8 +9,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use model::Container;
 
 use crate::{
-    Dial, Endpoint, Error, Filter, Happenings, Host, Node, PathDial, Version,
+    Dial, Endpoint, Error, Filter, Happenings, Host, Node, PathDial, ProgramDial, Version,
     api::{self, Described},
+    complaints::Complaints,
+    tls::is_beyond_us,
     transport::{self, AgreedVersion, Streams},
 };
 
@@ -32,6 +34,8 @@ pub struct Engine {
     /// Its address, for messages.
     endpoint: Arc<str>,
     pub(crate) deadline: Duration,
+    /// The program behind its connections, and what it complains.
+    program: Option<(Arc<str>, Complaints)>,
 }
 
 impl fmt::Debug for Engine {
@@ -54,20 +58,25 @@ impl Engine {
     ///
     /// Write access to the socket: root, or its group (docker).
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, Error> {
-        let path = match &endpoint.host {
-            Host::Unix(path) => path.clone(),
-            _ => std::path::PathBuf::new(),
+        let dial: Arc<dyn Dial> = match (&endpoint.host, endpoint.program()) {
+            (Host::Unix(path), _) => Arc::new(PathDial(path.clone())),
+            (_, Some(words)) => Arc::new(ProgramDial(words)),
+            (_, None) => Arc::new(PathDial(std::path::PathBuf::new())),
         };
-        Self::connect_through(endpoint, Arc::new(PathDial(path)), DEADLINE).await
+        Self::connect_through(endpoint, dial, DEADLINE).await
     }
 
-    /// Connects, and agrees with the engine on an API version. Connections to a unix socket are
-    /// made by `dial`, also later ones; `deadline` is for each request, connecting included.
+    /// Connects, and agrees with the engine on an API version. Connections to a unix socket, and
+    /// those that take a program ([`Endpoint::program`]), are made by `dial`, also later ones;
+    /// `deadline` is for each request, connecting included.
+    ///
+    /// Where an engine's TLS is of a kind that rustls refuses and docker's may not (a certificate of
+    /// an unusual form, an old version), docker's CLI is tried.
     ///
     /// # Errors
     ///
     /// One variant of [`Error`] for each reason why there is no engine: absent socket, permission,
-    /// refused, hanging, something else answers. [`Error::Unsupported`] for ssh and TLS.
+    /// refused, hanging, TLS, what ssh said, something else answers.
     ///
     /// # Panics
     ///
@@ -77,19 +86,53 @@ impl Engine {
         dial: Arc<dyn Dial>,
         deadline: Duration,
     ) -> Result<Self, Error> {
-        let name: Arc<str> = endpoint.to_string().into();
-        let unsupported = |transport| Error::Unsupported { endpoint: name.to_string(), transport };
-        let (docker, api, streams) = match &endpoint.host {
-            Host::Unix(_) => transport::over_unix(dial, deadline),
-            Host::Tcp { .. } if endpoint.tls.is_some() => return Err(unsupported("TLS")),
-            Host::Tcp { host, port } if host.contains(':') => {
-                transport::over_tcp(&format!("[{host}]:{port}"), deadline)
+        let tls = match (&endpoint.host, &endpoint.tls) {
+            (Host::Tcp { .. }, Some(tls)) => tls,
+            _ => return Self::open(endpoint, Some(dial), None, deadline).await,
+        };
+        let read;
+        let material = match &endpoint.material {
+            Some(material) => material,
+            None => {
+                read = tls.read()?;
+                &read
             }
-            Host::Tcp { host, port } => transport::over_tcp(&format!("{host}:{port}"), deadline),
-            Host::Ssh { .. } => return Err(unsupported("ssh")),
+        };
+        let configuration = tls.configuration(material)?;
+        let error = match Self::open(endpoint, None, Some(configuration), deadline).await {
+            Err(error @ Error::Tls { .. }) => error,
+            other => return other,
+        };
+        let beyond = chain(&error).find_map(tls_error).is_some_and(is_beyond_us);
+        if beyond && let Ok(engine) = Self::open(endpoint, Some(dial), None, deadline).await {
+            return Ok(engine);
+        }
+        Err(error)
+    }
+
+    /// Connects in one way: with TLS where that is configured; through `dial` otherwise, unless
+    /// the way is plain TCP.
+    async fn open(
+        endpoint: &Endpoint,
+        dial: Option<Arc<dyn Dial>>,
+        tls: Option<rustls::ClientConfig>,
+        deadline: Duration,
+    ) -> Result<Self, Error> {
+        let name: Arc<str> = endpoint.to_string().into();
+        let mut program = None;
+        let (docker, api, streams) = match (&endpoint.host, tls, dial, endpoint.program()) {
+            (Host::Unix(_), _, Some(dial), _) => transport::over_unix(dial, deadline),
+            (_, None, Some(dial), Some(words)) => {
+                let complaints = Complaints::default();
+                let first = words.first().map(|word| word.to_string_lossy().into_owned());
+                program = Some((first.unwrap_or_default().into(), complaints.clone()));
+                transport::over_program(dial, complaints, deadline)
+            }
+            (host, Some(tls), _, _) => transport::over_tls(&host.authority(), tls, deadline),
+            (host, None, _, _) => transport::over_tcp(&host.authority(), deadline),
         }
         .map_err(|error| classify(&name, error))?;
-        let engine = Self { docker, api, streams, endpoint: name, deadline };
+        let engine = Self { docker, api, streams, endpoint: name, deadline, program };
         engine.within_deadline(engine.docker.ping()).await?;
         match engine.api.get() {
             Some(_) => Ok(engine),
@@ -237,9 +280,22 @@ impl Engine {
         limit: Duration,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        match tokio::time::timeout(limit, work).await {
-            Err(_) => Err(self.timeout(limit)),
-            Ok(done) => done,
+        let error = match tokio::time::timeout(limit, work).await {
+            Ok(Ok(done)) => return Ok(done),
+            Err(_) => self.timeout(limit),
+            Ok(Err(error)) => error,
+        };
+        // The program behind the connection knows better.
+        let (Some((program, complaints)), true) = (&self.program, error.is_connection()) else {
+            return Err(error);
+        };
+        match complaints.last().await {
+            Some(said) => Err(Error::Program {
+                endpoint: self.endpoint.to_string(),
+                program: program.to_string(),
+                said: said.chars().take(MAX_MESSAGE).collect(),
+            }),
+            None => Err(error),
         }
     }
 
@@ -255,7 +311,17 @@ impl Engine {
 /// What an error of the API client means to the user.
 pub(crate) fn classify(endpoint: &str, error: ApiError) -> Error {
     let endpoint = endpoint.to_owned();
+    // It may come with any request: that our certificate is refused is told late.
+    if let Some(tls) = chain(&error).find_map(tls_error) {
+        return Error::Tls { endpoint, source: Box::new(tls.clone()) };
+    }
     match error {
+        // `net/http` of Go, in which engines are written.
+        ApiError::DockerResponseServerError { status_code: 400, message }
+            if message.contains("HTTP request to an HTTPS server") =>
+        {
+            Error::WantsTls { endpoint }
+        }
         ApiError::DockerResponseServerError { status_code, message } => Error::Api {
             endpoint,
             status: status_code,
@@ -297,6 +363,16 @@ fn breaks(error: &ApiError) -> bool {
             )
         })
     })
+}
+
+/// What TLS said, where this link of a chain holds it. An `io::Error` passes over what it holds when
+/// it is asked for its source, and the TLS client puts one into another.
+fn tls_error<'a>(link: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    let mut link = link;
+    while let Some(held) = link.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        link = held;
+    }
+    link.downcast_ref()
 }
 
 fn io_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {

@@ -65,13 +65,38 @@ pub enum Error {
         /// Where and why.
         source: serde_json::Error,
     },
-    /// A way to an engine that this version does not have.
-    #[error("{endpoint}: {transport} is not supported in this version")]
-    Unsupported {
+    /// A file of TLS material that holds something else.
+    #[error("cannot use {} for TLS", path.display())]
+    TlsFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// The two sides could not agree who the other is, or how to speak.
+    #[error("{endpoint}: TLS failed")]
+    Tls {
         /// The engine's address.
         endpoint: String,
-        /// What it would take: `ssh`, `TLS`.
-        transport: &'static str,
+        /// What was wrong.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// The engine speaks TLS only, and it was not asked for.
+    #[error("{endpoint}: the engine wants TLS")]
+    WantsTls {
+        /// The engine's address.
+        endpoint: String,
+    },
+    /// The program that leads to the engine failed.
+    #[error("{endpoint}: {program} failed: {said}")]
+    Program {
+        /// The engine's address.
+        endpoint: String,
+        /// `ssh`, `docker`.
+        program: String,
+        /// The last line that it wrote, cut to 512 characters. Text from outside: not safe for a
+        /// terminal.
+        said: String,
     },
     /// There is no socket at the engine's path.
     #[error("{endpoint}: no such socket")]
@@ -198,6 +223,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is the connection that failed, and not what was asked over it.
+    pub(crate) fn is_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Timeout { .. }
+                | Self::Broken { .. }
+                | Self::NotAnEngine { .. }
+        )
+    }
+
     /// What the user can do about it, where that is known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
@@ -208,10 +244,32 @@ impl Error {
             Self::SocketAbsent { .. } => Some(
                 "is Docker installed and its engine started? `--host` and `--context` name another",
             ),
+            Self::Refused { endpoint } if endpoint.starts_with("tcp:") => {
+                Some("does the engine over there listen on TCP, and on this port?")
+            }
             Self::Refused { .. } => Some("the engine is not running: `systemctl start docker`"),
+            Self::Timeout { endpoint, .. } if !endpoint.starts_with("unix:") => {
+                Some("is the machine reachable from here, and does its engine answer there?")
+            }
             Self::Timeout { .. } => Some(
                 "the engine accepts connections but hangs: `docker version` would hang as well",
             ),
+            Self::Tls { .. } => Some(
+                "--tlscacert, --tlscert and --tlskey name the files, or the context has them; does \
+                 `docker version` work with the same?",
+            ),
+            Self::WantsTls { .. } => Some("--tlsverify asks for it, or a context with its files"),
+            Self::Program { said, .. } if said.contains("Host key verification") => Some(
+                "ssh does not know that machine by this key: connect with ssh yourself once, and \
+                 compare",
+            ),
+            Self::Program { said, .. } if said.contains("ermission denied") => Some(
+                "ssh is not asked for passwords here: it takes a key without a passphrase, or an \
+                 agent",
+            ),
+            Self::Program { program, .. } if program == "ssh" => {
+                Some("does `ssh MACHINE docker version` work?")
+            }
             Self::NoSuchContext { .. } => Some("`docker context ls` lists what there is"),
             _ => None,
         }

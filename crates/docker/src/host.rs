@@ -43,6 +43,15 @@ impl Host {
         }
     }
 
+    /// `host:port` of a URL; empty for a unix socket.
+    pub(crate) fn authority(&self) -> String {
+        match self {
+            Self::Tcp { host, port } => format!("{}:{port}", bracketed(host)),
+            Self::Ssh { host, .. } => bracketed(host),
+            Self::Unix(_) => String::new(),
+        }
+    }
+
     /// Reads an address as docker's `-H` does: a missing scheme is `tcp`, missing parts have
     /// defaults.
     ///
@@ -136,11 +145,12 @@ fn host_and_port(text: &str) -> Result<(String, Option<u16>), &'static str> {
     Ok((host.to_owned(), port))
 }
 
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bracketed = |host: &str| {
-            if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
-        };
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp { host, port } => write!(f, "tcp://{}:{port}", bracketed(host)),

@@ -16,9 +16,12 @@
 //!
 //! Bollard's types stay inside: callers see `model`'s words. The rejected alternative was bollard's
 //! own connection functions: they open the socket by path, and the process that talks to the engine
-//! may have given up the right to do so. So connections are made by a [`Dial`].
+//! may have given up the right to do so. So connections are made by a [`Dial`], which also stands for
+//! ssh: a program is run whose two streams are the connection. TLS is spoken here (rustls); what
+//! rustls does not take is left to docker's own `docker system dial-stdio`.
 
 mod api;
+mod complaints;
 mod context;
 mod dial;
 mod endpoint;
@@ -31,6 +34,7 @@ mod happenings;
 mod helper;
 mod host;
 mod image_reference;
+mod line;
 mod lines;
 mod names;
 mod nearest;
@@ -43,7 +47,7 @@ mod transport;
 mod version;
 mod watch;
 
-pub use dial::{Dial, PathDial};
+pub use dial::{Dial, PathDial, ProgramDial};
 pub use endpoint::{Endpoint, EndpointOptions, Source};
 pub use engine::{DEADLINE, Engine, INSPECT_CONCURRENCY};
 pub use error::Error;
@@ -52,6 +56,7 @@ pub use happening::{Happening, What};
 pub use happenings::Happenings;
 pub use helper::{HELPER_LABEL, HelperProgram, HelperSpec, LeftHelper, Shape};
 pub use host::Host;
+pub use line::Line;
 pub use names::address_names;
 pub use node::Node;
 pub use resolution::{Ambiguous, NotRunning, Resolution, Unmatched, resolve};

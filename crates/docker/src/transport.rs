@@ -13,6 +13,7 @@ use hyper::{
     body::{Body as _, Incoming},
     http::uri::PathAndQuery,
 };
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{
         Client,
@@ -20,10 +21,12 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
+use rustls::ClientConfig;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 use tower_service::Service;
 
-use crate::{Dial, dial::dial};
+use crate::{Dial, complaints::Complaints, dial::dial, line::Wire};
 
 /// How long an idle connection is kept. Shorter than any engine's own patience, and long enough to
 /// serve a list and its inspects.
@@ -39,15 +42,22 @@ const MAX_REFUSAL: usize = 64 * 1024;
 /// every 5 s, and the end after three without an answer.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
 
+/// How many requests are under way at once where each connection takes a program. Behind ssh they
+/// are also log-ins, of which a server takes few at once (`MaxStartups` of `sshd_config(5)`).
+const THROUGH_PROGRAMS: usize = 3;
+
 /// Requests by bollard, the version that they name, and requests whose answers never end.
 type Connection = (Docker, AgreedVersion, Streams);
 
-/// What a client connects with when the engine listens on a unix socket.
+/// What a client connects with when connections are dialled.
 #[derive(Clone)]
-struct Dialer(Arc<dyn Dial>);
+struct Dialer {
+    dial: Arc<dyn Dial>,
+    complaints: Complaints,
+}
 
 impl Service<Uri> for Dialer {
-    type Response = TokioIo<tokio::net::UnixStream>;
+    type Response = TokioIo<Wire>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -56,8 +66,14 @@ impl Service<Uri> for Dialer {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let stream = dial(Arc::clone(&self.0));
-        Box::pin(async move { Ok(TokioIo::new(stream.await?)) })
+        let (dialling, complaints) = (dial(Arc::clone(&self.dial)), self.complaints.clone());
+        Box::pin(async move {
+            let (wire, program) = dialling.await?.into_async()?;
+            if let Some(program) = program {
+                complaints.keep(program);
+            }
+            Ok(TokioIo::new(wire))
+        })
     }
 }
 
@@ -177,25 +193,57 @@ fn read_version(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// A client whose connections come from `dialer`.
-pub(crate) fn over_unix(dialer: Arc<dyn Dial>, limit: Duration) -> Result<Connection, ApiError> {
+/// A client whose connections come from `dial`, and are as many as are wanted.
+pub(crate) fn over_unix(dial: Arc<dyn Dial>, limit: Duration) -> Result<Connection, ApiError> {
     // The host is what stands in the `Host` header: engines ignore it.
-    over(Dialer(dialer), "http://localhost", limit)
+    over(Dialer { dial, complaints: Complaints::default() }, "http://localhost", limit, None)
+}
+
+/// A client whose connections come from `dial` and have a program behind each, whose complaints
+/// are kept.
+pub(crate) fn over_program(
+    dial: Arc<dyn Dial>,
+    complaints: Complaints,
+    limit: Duration,
+) -> Result<Connection, ApiError> {
+    let connector = Dialer { dial, complaints };
+    over(connector, "http://localhost", limit, Some(THROUGH_PROGRAMS))
 }
 
 /// A client that connects to `authority` (`host:port`) over TCP without TLS.
 pub(crate) fn over_tcp(authority: &str, limit: Duration) -> Result<Connection, ApiError> {
+    over(tcp(), &format!("http://{authority}"), limit, None)
+}
+
+/// A client that connects to `authority` (`host:port`) with TLS.
+pub(crate) fn over_tls(
+    authority: &str,
+    configuration: ClientConfig,
+    limit: Duration,
+) -> Result<Connection, ApiError> {
+    let mut tcp = tcp();
+    tcp.enforce_http(false);
+    let connector = HttpsConnector::from((tcp, configuration));
+    over(connector, &format!("https://{authority}"), limit, None)
+}
+
+fn tcp() -> HttpConnector {
     let mut connector = HttpConnector::new();
     let (idle, interval, retries) = KEEPALIVE;
     connector.set_keepalive(Some(idle));
     connector.set_keepalive_interval(Some(interval));
     connector.set_keepalive_retries(Some(retries));
-    over(connector, &format!("http://{authority}"), limit)
+    connector
 }
 
 /// `limit` is only bollard's own, on the head of an answer: [`crate::Engine`] has the deadline that
 /// counts, on whole answers.
-fn over<C>(connector: C, base: &str, limit: Duration) -> Result<Connection, ApiError>
+fn over<C>(
+    connector: C,
+    base: &str,
+    limit: Duration,
+    at_once: Option<usize>,
+) -> Result<Connection, ApiError>
 where
     C: Connect + Clone + Send + Sync + 'static,
 {
@@ -206,9 +254,15 @@ where
         .build(connector.clone());
     let agreed = AgreedVersion::default();
     let version = agreed.clone();
+    let turns = at_once.map(|at_once| Arc::new(Semaphore::new(at_once)));
     let transport = move |request: BollardRequest| {
-        let (client, version) = (client.clone(), version.clone());
+        let (client, version, turns) = (client.clone(), version.clone(), turns.clone());
         async move {
+            // Nobody closes it.
+            let _turn = match &turns {
+                Some(turns) => turns.acquire().await.ok(),
+                None => None,
+            };
             let answer = client.request(version.apply(request)?).await?;
             version.learn(answer.headers());
             Ok(answer)

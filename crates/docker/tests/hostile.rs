@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "whatever fails here fails a test")]
 
 use std::{
-    io::{self, Read as _, Write as _},
-    net::{Shutdown, TcpListener},
+    io::{self, Write as _},
+    net::Shutdown,
     os::unix::{
         fs::PermissionsExt as _,
         net::{UnixListener, UnixStream},
@@ -18,7 +18,7 @@ use std::{
 };
 
 use lab::PlayedEngine;
-use whaletap_docker::{Dial, Endpoint, EndpointOptions, Engine, Error, Host, PathDial};
+use whaletap_docker::{Dial, Endpoint, Engine, Error, Line, PathDial};
 
 /// For engines that must answer; generous, because the machine may be busy.
 const PATIENT: Duration = Duration::from_secs(20);
@@ -87,7 +87,7 @@ fn a_socket_without_a_listener_is_refused() {
 fn a_forbidden_socket_names_the_group() {
     struct Forbidden;
     impl Dial for Forbidden {
-        fn dial(&self) -> io::Result<UnixStream> {
+        fn dial(&self) -> io::Result<Line> {
             Err(io::Error::from_raw_os_error(13))
         }
     }
@@ -140,7 +140,7 @@ fn an_engine_that_never_accepts_is_given_up() {
 fn a_dialer_that_hangs_is_given_up() {
     struct Hanging(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
     impl Dial for Hanging {
-        fn dial(&self) -> io::Result<UnixStream> {
+        fn dial(&self) -> io::Result<Line> {
             let _ = self.0.lock().unwrap().recv();
             Err(io::Error::other("released"))
         }
@@ -278,9 +278,9 @@ fn an_id_cannot_leave_its_place_in_the_path() {
 fn connections_are_kept_and_made_anew() {
     struct Counting(PathBuf, AtomicUsize);
     impl Dial for Counting {
-        fn dial(&self) -> io::Result<UnixStream> {
+        fn dial(&self) -> io::Result<Line> {
             self.1.fetch_add(1, Ordering::SeqCst);
-            UnixStream::connect(&self.0)
+            UnixStream::connect(&self.0).map(Line::from)
         }
     }
     let played = PlayedEngine::playing(|path, stream| {
@@ -320,34 +320,4 @@ fn questions_can_be_asked_from_any_thread() {
         movable(engine.containers(&[], true)).await.unwrap()
     });
     assert!(containers.is_empty());
-}
-
-#[test]
-fn plain_tcp_is_spoken_and_the_rest_is_refused_with_its_name() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let n = stream.read(&mut [0; 4096]).unwrap();
-        stream.write_all(answer("200 OK", VERSION).as_bytes()).unwrap();
-        n
-    });
-    let endpoint = |host: &str, tls| {
-        let hosts = vec![host.to_owned()];
-        let options = EndpointOptions { hosts, tls, ..EndpointOptions::default() };
-        Endpoint::resolve(&options, |_| None).unwrap()
-    };
-    let tcp = format!("tcp://127.0.0.1:{port}");
-    assert!(matches!(endpoint(&tcp, false).host, Host::Tcp { .. }));
-    block_on(Engine::connect(&endpoint(&tcp, false))).unwrap();
-    assert!(server.join().unwrap() > 0);
-
-    // The listener is gone.
-    let error = block_on(Engine::connect(&endpoint(&tcp, false))).unwrap_err();
-    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
-    for (endpoint, name) in [(endpoint(&tcp, true), "TLS"), (endpoint("ssh://x", false), "ssh")] {
-        let error = block_on(Engine::connect(&endpoint)).unwrap_err();
-        assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
-        assert!(error.to_string().contains(name), "{error}");
-    }
 }

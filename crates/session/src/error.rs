@@ -43,6 +43,14 @@ pub enum Error {
         /// Why not.
         source: opener::Error,
     },
+    /// A helper is wanted on another machine.
+    #[error(
+        "{endpoint}: a helper container on an engine elsewhere is not supported in this version"
+    )]
+    HelperElsewhere {
+        /// The engine's address.
+        endpoint: String,
+    },
     /// The program of helper containers is of another release.
     #[error("{path} is of release {theirs}, and this is {ours}", path = path.display())]
     OtherRelease {

@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use docker::{Endpoint, Engine, Host};
+use docker::{Endpoint, Engine};
 use model::{Container, Interface, NetnsId, Origin, Selector, Target};
 use opener::{Opener, Place, Reason};
 use sys::{
@@ -171,20 +171,20 @@ impl Looker {
             return Ok(Self::Here);
         };
         let person = rights::person()?;
-        let door = Door::prepare(way, &query.reach, &query.endpoint, needs_engine)?;
         let user = person.as_ref().map(|(_, user)| user);
+        let door = Door::prepare(way, &query.reach, &query.endpoint, needs_engine, user)?;
         rights::give_up(user, Vec::new(), Sandbox::Auto, &mut Nobody)?;
         let Open { opener, dial, helper } = door.open(&query.endpoint, None, &mut Nobody)?;
         Ok(Self::Opener { opener, dial, _helper: helper })
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Engine, docker::Error> {
-        match (self, &endpoint.host) {
-            (Self::Opener { dial, .. }, Host::Unix(_)) => {
+        match self {
+            Self::Opener { dial, .. } => {
                 let dial = Arc::<EngineDial>::clone(dial);
                 Engine::connect_through(endpoint, dial, docker::DEADLINE).await
             }
-            _ => Engine::connect(endpoint).await,
+            Self::Here => Engine::connect(endpoint).await,
         }
     }
 

@@ -32,6 +32,7 @@ mod stage;
 pub mod status;
 mod supervisor;
 mod trigger;
+mod way;
 
 pub use command_end::CommandEnd;
 pub use error::Error;

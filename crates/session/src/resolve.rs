@@ -2,11 +2,11 @@
 
 use std::{io, net::IpAddr, os::unix::net::UnixStream, sync::Arc};
 
-use docker::{Dial, Engine, PathDial};
+use docker::{Dial, Engine, Line, PathDial};
 use model::{Container, Origin, Selector, Target};
 use opener::Opener;
 
-use crate::{Error, Selection, error::NoSuchTarget};
+use crate::{Error, Selection, error::NoSuchTarget, way::RunnerDial};
 
 /// What selectors came to.
 #[derive(Debug, Default)]
@@ -28,25 +28,38 @@ impl Selection {
     }
 }
 
-/// Connects to the engine's socket.
+/// Connects to the engine.
 #[derive(Debug)]
 pub(crate) enum EngineDial {
     /// Through the opener, which has the right to.
     Opener(Arc<Opener>),
     /// From here: a user who has no other rights keeps this one.
     Path(PathDial),
+    /// Through a program that reaches it.
+    Program(RunnerDial),
 }
 
-impl Dial for EngineDial {
-    fn dial(&self) -> io::Result<UnixStream> {
+impl EngineDial {
+    /// The engine's own socket, where it has one on this machine.
+    pub(crate) fn socket(&self) -> io::Result<UnixStream> {
         match self {
-            Self::Path(path) => path.dial(),
+            Self::Path(PathDial(path)) => UnixStream::connect(path),
+            Self::Program(_) => Err(io::ErrorKind::Unsupported.into()),
             Self::Opener(opener) => opener.dial().map_err(|error| match error {
                 opener::Error::Refused { errno: Some(errno), .. } => {
                     io::Error::from_raw_os_error(errno)
                 }
                 other => io::Error::other(other),
             }),
+        }
+    }
+}
+
+impl Dial for EngineDial {
+    fn dial(&self) -> io::Result<Line> {
+        match self {
+            Self::Program(program) => program.dial(),
+            Self::Opener(_) | Self::Path(_) => self.socket().map(Line::from),
         }
     }
 }

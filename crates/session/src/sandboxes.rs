@@ -11,7 +11,6 @@ use std::{
 };
 
 use capture::Hold;
-use docker::Dial as _;
 use opener::{Opened, Opener, Place, Reason, Spec, Watched};
 use sys::{
     inotify::{Event, Watch},
@@ -364,7 +363,7 @@ fn is_containers(file: &str) -> bool {
 /// The directory that follows from the engine's `--exec-root`, if its command line can be seen and
 /// has one.
 fn engine_directory(dial: &EngineDial) -> Option<String> {
-    let engine = dial.dial().ok()?;
+    let engine = dial.socket().ok()?;
     let pid = sys::process::peer(&engine).ok()??;
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     if is_podman(&words) {

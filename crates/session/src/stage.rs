@@ -62,7 +62,7 @@ pub(crate) fn prepare(
     let person = rights::person()?;
     let user = person.as_ref().map(|(_, user)| user);
     let needs_engine = request.selection.needs_engine();
-    let door = Door::prepare(way, &request.reach, &request.endpoint, needs_engine)?;
+    let door = Door::prepare(way, &request.reach, &request.endpoint, needs_engine, user)?;
     let executes = request.recording.as_ref().is_some_and(|recording| recording.exec.is_some());
     let needs_runner = request.post_rotate.is_some() || request.print.is_some() || executes;
     let runner = if request.run.is_some() {

@@ -20,7 +20,9 @@ pub(crate) fn endpoint<'a>(
         tls_cert: global.tls_cert.clone(),
         tls_key: global.tls_key.clone(),
     };
-    match Endpoint::resolve(&options, surroundings.variable) {
+    let resolved = Endpoint::resolve(&options, surroundings.variable);
+    // Later this process may be somebody who may not read them.
+    match resolved.and_then(Endpoint::with_secrets) {
         Ok(endpoint) => Ok(endpoint),
         Err(_) if !selectors.into_iter().any(Selector::needs_engine) => {
             Ok(Endpoint::unix(Host::DEFAULT_SOCKET))

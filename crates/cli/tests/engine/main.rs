@@ -13,6 +13,7 @@ mod commands;
 mod disk;
 mod ending;
 mod engines;
+mod far;
 mod follow;
 mod helper;
 mod hundreds;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use docker::{Endpoint, Host, PathDial};
 use opener::Opener;
-use sys::privileges;
+use sys::privileges::{self, User};
 
 use super::{Helper, Reach, Way};
 use crate::{Error, Notice, Observer, Selection, resolve::EngineDial};
@@ -13,7 +13,7 @@ use crate::{Error, Notice, Observer, Selection, resolve::EngineDial};
 #[derive(Debug)]
 pub(crate) enum Door {
     /// The opener of this machine.
-    Own(Arc<Opener>),
+    Own { opener: Arc<Opener>, dial: Arc<EngineDial> },
     /// A helper that is still to be started.
     Helper {
         helper: Box<Helper>,
@@ -38,6 +38,7 @@ impl Door {
         reach: &Reach,
         endpoint: &Endpoint,
         needs_engine: bool,
+        user: Option<&User>,
     ) -> Result<Self, Error> {
         let start = |needs_engine| {
             let socket = match &endpoint.host {
@@ -48,7 +49,11 @@ impl Door {
             Ok::<_, Error>(Arc::new(opener))
         };
         match way {
-            Way::Host => Ok(Self::Own(start(needs_engine)?)),
+            Way::Host => {
+                let opener = start(needs_engine)?;
+                let dial = Arc::new(crate::way::way(endpoint, &opener, user)?);
+                Ok(Self::Own { opener, dial })
+            }
             Way::Helper(means) => {
                 // Who has no rights gives none up.
                 let has_rights = !privileges::effective()?.is_empty();
@@ -68,10 +73,7 @@ impl Door {
         observer: &mut dyn Observer,
     ) -> Result<Open, Error> {
         match self {
-            Self::Own(opener) => {
-                let dial = Arc::new(EngineDial::Opener(Arc::clone(&opener)));
-                Ok(Open { opener, dial, helper: None })
-            }
+            Self::Own { opener, dial } => Ok(Open { opener, dial, helper: None }),
             Self::Helper { helper, own } => {
                 let path = || match &endpoint.host {
                     Host::Unix(path) => path.clone(),

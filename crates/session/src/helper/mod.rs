@@ -138,8 +138,7 @@ impl Means {
     fn find(reach: &Reach, endpoint: &Endpoint) -> Result<Self, Error> {
         let name = || endpoint.to_string();
         let Host::Unix(socket) = &endpoint.host else {
-            let transport = "a helper container on an engine elsewhere";
-            return Err(docker::Error::Unsupported { endpoint: name(), transport }.into());
+            return Err(Error::HelperElsewhere { endpoint: name() });
         };
         let engine = match local::connect(socket) {
             // With socket activation it is systemd, whose root directory is the same.

@@ -99,6 +99,18 @@ impl Runner {
         Ok(self.channel.send(&Order::Signal.with(&[message::letter(signal)]), &[])?)
     }
 
+    /// Runs a program that leads to an engine, until the reader of `held` is away. What becomes of
+    /// it is told by its own streams only.
+    pub(crate) fn run_dialling(
+        &self,
+        command: &[OsString],
+        stream: BorrowedFd<'_>,
+        stderr: BorrowedFd<'_>,
+        held: BorrowedFd<'_>,
+    ) -> Result<(), Error> {
+        self.send(Order::Dialling, command, &[stream, stderr, held])
+    }
+
     fn send<W: AsRef<OsStr>>(
         &self,
         order: Order,
@@ -169,7 +181,7 @@ impl Runner {
 mod tests {
     use std::{
         io::{Read as _, Write as _},
-        os::fd::OwnedFd,
+        os::{fd::OwnedFd, unix::net::UnixStream},
         thread,
     };
 
@@ -288,6 +300,58 @@ mod tests {
         // Who has ended gets none, and nobody minds.
         runner.signal_foreground(Signal::Terminate).unwrap();
         assert!(matches!(end(&runner, &["true"]), CommandEnd::Exited { code: 0 }));
+    }
+
+    /// A program behind a line, and the three ends that are ours.
+    fn dial(runner: &Runner, words: &[&str]) -> (UnixStream, io::PipeReader, io::PipeReader) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (complaints, stderr) = io::pipe().unwrap();
+        let (leash, held) = io::pipe().unwrap();
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        runner.run_dialling(&words, theirs.as_fd(), stderr.as_fd(), held.as_fd()).unwrap();
+        ours.set_read_timeout(Some(LIMIT)).unwrap();
+        (ours, complaints, leash)
+    }
+
+    #[test]
+    fn a_program_is_a_line_and_says_why_it_is_none() {
+        let runner = runner();
+        let (mut line, mut complaints, _leash) = dial(&runner, &["sh", "-c", "echo no >&2; cat"]);
+        line.write_all(b"asked").unwrap();
+        line.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut text = String::new();
+        line.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "asked");
+        text.clear();
+        complaints.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "no\n");
+
+        let (mut line, mut complaints, _leash) = dial(&runner, &["no-program-has-this-name"]);
+        assert_eq!(line.read(&mut [0]).unwrap(), 0, "there is an end");
+        text.clear();
+        complaints.read_to_string(&mut text).unwrap();
+        assert!(text.contains("cannot run no-program-has-this-name: No such file"), "{text}");
+        assert!(runner.last_news().is_empty());
+    }
+
+    #[test]
+    fn a_line_that_is_let_go_ends_its_program_and_so_does_the_end() {
+        // It heeds nothing but a kill, and does not read its input.
+        let stubborn = ["sh", "-c", "trap '' TERM HUP; echo; exec sleep 60"];
+        for drops_leash in [true, false] {
+            let runner = runner();
+            let (mut line, mut complaints, leash) = dial(&runner, &stubborn);
+            line.read_exact(&mut [0]).unwrap();
+            if drops_leash {
+                drop(leash);
+            } else {
+                drop(runner);
+            }
+            let mut poller = Poller::new().unwrap();
+            poller.add(&complaints, 0, Trigger::Level).unwrap();
+            assert!(poller.wait(Some(LIMIT)).is_ok_and(|keys| !keys.is_empty()));
+            assert_eq!(complaints.read(&mut [0]).unwrap(), 0);
+        }
     }
 
     #[test]

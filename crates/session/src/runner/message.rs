@@ -28,11 +28,20 @@ pub(super) enum Order {
     Foreground,
     /// A signal for that one.
     Signal,
+    /// A program that leads to an engine: its input and output, its standard error, and a pipe
+    /// whose reader is away when it is needed no longer.
+    Dialling,
 }
 
 impl Order {
-    const ALL: [Self; 5] =
-        [Self::Words, Self::Background, Self::Reading, Self::Foreground, Self::Signal];
+    const ALL: [Self; 6] = [
+        Self::Words,
+        Self::Background,
+        Self::Reading,
+        Self::Foreground,
+        Self::Signal,
+        Self::Dialling,
+    ];
 
     fn tag(self) -> u8 {
         match self {
@@ -41,6 +50,7 @@ impl Order {
             Self::Reading => b'r',
             Self::Foreground => b'f',
             Self::Signal => b's',
+            Self::Dialling => b'd',
         }
     }
 

@@ -7,6 +7,7 @@
 //!  whaletap ── orders, descriptors ──► runner ──► -z COMMAND FILE   lowest priority, no input
 //!           ◄────────── news ─────────        ──► --print           reads from a pipe of ours
 //!                                             ──► --run             the caller's own three streams
+//!                                             ──► ssh, docker       a line to an engine
 //! ```
 //!
 //! The command of `--run` is the caller's in everything: environment, working directory, umask,

@@ -1,5 +1,7 @@
 use std::{
     ffi::OsString,
+    fs::File,
+    io::Write as _,
     os::{
         fd::OwnedFd,
         unix::process::{CommandExt, ExitStatusExt},
@@ -28,6 +30,7 @@ const REAP: Duration = Duration::from_millis(100);
 
 const KEY_CHANNEL: u64 = 0;
 const KEY_ENDED: u64 = 1;
+const KEY_LET_GO: u64 = 2;
 
 /// The runner's main: runs commands until the client closes its end.
 ///
@@ -63,6 +66,9 @@ pub(super) fn run_commands(channel: &Channel, account: Option<&Account>) -> Resu
     loop {
         let looks = jobs.iter().any(|job| job.pidfd.is_none());
         let keys = poller.wait(looks.then_some(REAP))?;
+        if keys.contains(&KEY_LET_GO) {
+            jobs.iter_mut().for_each(Job::end_if_let_go);
+        }
         jobs.retain_mut(|job| !job.has_ended(channel));
         if !keys.contains(&KEY_CHANNEL) {
             continue;
@@ -101,6 +107,9 @@ pub(super) fn run_commands(channel: &Channel, account: Option<&Account>) -> Resu
                 if let Some(pidfd) = &job.pidfd {
                     poller.add(pidfd, KEY_ENDED, Trigger::Level)?;
                 }
+                if let Some(held) = &job.held {
+                    poller.add(held, KEY_LET_GO, Trigger::Level)?;
+                }
                 if order == Order::Foreground {
                     tell(channel, &News::Started { pid: job.child.id() });
                 }
@@ -109,6 +118,8 @@ pub(super) fn run_commands(channel: &Channel, account: Option<&Account>) -> Resu
             Err(source) if order == Order::Foreground => {
                 tell(channel, &News::Ended(CommandEnd::NotStarted { source }));
             }
+            // Whoever waits for it was told where it would have spoken.
+            Err(_) if order == Order::Dialling => {}
             Err(error) => {
                 tell(channel, &complaint(&name(&words), &error.to_string()));
                 if order == Order::Reading {
@@ -129,6 +140,17 @@ struct Job {
     pidfd: Option<PidFd>,
     /// Where a printing program writes to.
     stdout: Option<OwnedFd>,
+    /// Of one that leads to an engine: nobody needs it when this has no reader.
+    held: Option<OwnedFd>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // We end, and nobody is at the other end of its streams; others go on by themselves.
+        if self.held.is_some() {
+            let _ = self.child.kill();
+        }
+    }
 }
 
 impl Job {
@@ -142,21 +164,28 @@ impl Job {
         let mut descriptors = descriptors.into_iter();
         let mut stream = || descriptors.next().ok_or_else(without);
         let mut command;
-        let mut kept = None;
+        let (mut kept, mut held) = (None, None);
+        let mut complains_to = None;
         match order {
             Order::Foreground => {
                 command = Command::new(&words[0]);
                 command.args(&words[1..]).stdin(stream()?).stdout(stream()?).stderr(stream()?);
-                if let Some(account) = account {
-                    command.env("HOME", &account.home);
-                    command.env("USER", &account.name).env("LOGNAME", &account.name);
-                }
+                set_account(&mut command, account);
             }
             Order::Reading => {
                 command = Command::new(&words[0]);
                 let (stdin, stdout) = (stream()?, stream()?);
                 kept = Some(stdout.try_clone()?);
                 command.args(&words[1..]).stdin(stdin).stdout(stdout);
+            }
+            Order::Dialling => {
+                command = Command::new(&words[0]);
+                let (line, stderr) = (stream()?, stream()?);
+                held = Some(stream()?);
+                complains_to = Some(File::from(stderr.try_clone()?));
+                command.args(&words[1..]).stdin(line.try_clone()?).stdout(line).stderr(stderr);
+                command.process_group(0);
+                set_account(&mut command, account);
             }
             _ => {
                 command = Command::new("nice");
@@ -166,11 +195,24 @@ impl Job {
                 command.process_group(0);
             }
         }
-        let child = spawn_unmasked(&mut command)?;
+        let child = spawn_unmasked(&mut command).inspect_err(|error| {
+            if let Some(complaints) = &mut complains_to {
+                // Who does not listen any more does not care.
+                let _ = writeln!(complaints, "cannot run {}: {error}", words[0].display());
+            }
+        })?;
         let watched = order != Order::Background;
         // Its number is its own until it is collected. Without one it is looked at now and then.
         let pidfd = watched.then(|| PidFd::open(child.id()).ok()).flatten();
-        Ok(Self { order, name: name(words), child, pidfd, stdout: kept })
+        Ok(Self { order, name: name(words), child, pidfd, stdout: kept, held })
+    }
+
+    /// Kills it where nobody needs it any more. Its end is told like any other's.
+    fn end_if_let_go(&mut self) {
+        if self.held.as_ref().is_some_and(|held| is_unread(held).unwrap_or(true)) {
+            self.held = None;
+            let _ = self.child.kill();
+        }
     }
 
     /// Whether it has ended, which is told then.
@@ -180,6 +222,10 @@ impl Job {
             Ok(Some(status)) => Ok(status),
             Err(error) => Err(error),
         };
+        if self.order == Order::Dialling {
+            self.held = None;
+            return true;
+        }
         if self.order == Order::Foreground {
             tell(channel, &News::Ended(ended.map_or(CommandEnd::Unknown, command_end)));
             return true;
@@ -200,6 +246,14 @@ impl Job {
             tell(channel, &News::PrintingEnded);
         }
         true
+    }
+}
+
+/// Gives a program the environment of the user that we are: sudo has given us another one's.
+fn set_account(command: &mut Command, account: Option<&Account>) {
+    if let Some(account) = account {
+        command.env("HOME", &account.home);
+        command.env("USER", &account.name).env("LOGNAME", &account.name);
     }
 }
 

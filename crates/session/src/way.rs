@@ -1,0 +1,54 @@
+//! How the engine is reached by a process that has given up its rights.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::{fd::AsFd as _, unix::net::UnixStream},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use docker::{Dial, Endpoint, Line};
+use opener::Opener;
+use sys::privileges::User;
+
+use crate::{Error, resolve::EngineDial, runner::Runner};
+
+/// Who makes the connections to an engine: the opener where it is a socket of this machine; a
+/// runner of its own, which becomes `user`, where it takes a program, so that ssh has the user's
+/// keys and neither our Landlock nor our lack of rights.
+///
+/// To be called before there are threads and before rights are given up.
+pub(crate) fn way(
+    endpoint: &Endpoint,
+    opener: &Arc<Opener>,
+    user: Option<&User>,
+) -> Result<EngineDial, Error> {
+    Ok(match endpoint.program() {
+        Some(words) => {
+            let runner = Mutex::new(Runner::start(user)?);
+            EngineDial::Program(RunnerDial { runner, words })
+        }
+        None => EngineDial::Opener(Arc::clone(opener)),
+    })
+}
+
+/// Connects through a program that a runner starts.
+#[derive(Debug)]
+pub(crate) struct RunnerDial {
+    /// Nobody else gives it orders.
+    runner: Mutex<Runner>,
+    words: Vec<OsString>,
+}
+
+impl Dial for RunnerDial {
+    fn dial(&self) -> io::Result<Line> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let (complaints, stderr) = io::pipe()?;
+        let (leash, held) = io::pipe()?;
+        let runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
+        runner
+            .run_dialling(&self.words, theirs.as_fd(), stderr.as_fd(), held.as_fd())
+            .map_err(io::Error::other)?;
+        Ok(Line::through(ours, complaints, leash))
+    }
+}
