@@ -21,7 +21,7 @@ const REMEMBERED: usize = 4096;
 /// them: on a link of 1 Mbit/s more than a minute of traffic. A frame that enters them is late, and
 /// cannot be dropped any more. So the client says how much it has used
 /// ([`crate::Acknowledge`]), and the far side sends no more than a window ahead of that. The window
-/// grows as long as answers come promptly, and shrinks when they take [`PATIENCE`] longer than the
+/// grows as long as answers come promptly, and shrinks when they take 250 ms longer than the
 /// promptest has: then what is under way waits in a queue. What does not fit waits in the far side's
 /// own memory, where it is dropped and counted when there is too much of it.
 ///
