@@ -25,6 +25,7 @@ mod encode;
 mod error;
 mod estate;
 mod event;
+pub mod far;
 mod file_name;
 mod hold;
 mod lane;

@@ -7,6 +7,8 @@
 //!
 //! Source: `Documentation/networking/packet_mmap.rst`, `linux/if_packet.h`.
 
+mod assembly;
+
 use std::{
     ffi::c_void,
     fmt,
@@ -23,6 +25,7 @@ use std::{
 use model::{Hatype, PacketType};
 use rustix::mm::{MapFlags, ProtFlags};
 
+pub use self::assembly::{Assembly, FrameParts};
 use crate::{Error, packet::PacketSocket};
 
 /// Bytes of a ring block's own header (`struct tpacket_block_desc`).

@@ -24,6 +24,7 @@
 //! is that old and new can talk to each other, which is not wanted here; it brings some forty
 //! packages into the build, and frames would travel beside it in one `bytes` field all the same.
 
+mod allowance;
 mod batch;
 mod error;
 mod field;
@@ -33,8 +34,8 @@ mod report;
 #[cfg(test)]
 mod schema;
 mod stream;
-mod window;
 
+pub use allowance::Allowance;
 pub use batch::{BATCH, Batch, BatchWriter, Frame, Frames, MAX_BATCH};
 pub use error::Error;
 pub use hello::{Hello, Host};
@@ -45,7 +46,6 @@ pub use report::{
     Attached, Clock, Counts, Ended, Interfaces, Notice, Reason, Refused, Report, Settled,
 };
 pub use stream::{Kind, MAX_MESSAGE, PREAMBLE, Stream, envelope};
-pub use window::Window;
 
 /// The version of everything in this crate. A change of the form of a message, or of what one
 /// means, is a new version; `schema/` then gets a new file.

@@ -14,7 +14,7 @@ pub enum Order {
     Attach(Box<Attach>),
     /// Let it go once what it has is sent. [`crate::Report::Detached`] answers.
     Detach(Detach),
-    /// So much of what was sent has been used: see [`crate::Window`].
+    /// So much of what was sent has been used: see [`crate::Allowance`].
     Acknowledge(Acknowledge),
     /// What is the time over there? [`crate::Report::Clock`] answers at once.
     Clock(Question),
@@ -33,6 +33,10 @@ pub struct Settings {
     pub memory: u64,
     /// How long a frame may wait for others to travel with, in milliseconds.
     pub linger: u32,
+    /// How long frames may wait because the link is slower than they come, in milliseconds. Older
+    /// ones are dropped, and counted: what arrives is never older than this and the link's own
+    /// delay.
+    pub patience: u32,
 }
 
 /// What to capture.
@@ -122,7 +126,7 @@ pub struct Question {
 }
 
 fields_of! {
-    Settings { compress: bool, memory: u64, linger: u32 }
+    Settings { compress: bool, memory: u64, linger: u32, patience: u32 }
     ContainerPlace { pid: u32, id: String, sandbox_key: String }
     Spec {
         program: Program,

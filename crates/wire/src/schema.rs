@@ -113,7 +113,7 @@ fn orders() -> Vec<Order> {
     let scopes =
         [Scope::Namespace, Scope::EachInterface, named, Scope::Namespace, Scope::Namespace];
     let mut orders = vec![
-        Order::Settings(Settings { compress: true, memory: 64 << 20, linger: 100 }),
+        Order::Settings(Settings { compress: true, memory: 64 << 20, linger: 100, patience: 2000 }),
         Order::Detach(Detach { capture: 3 }),
         Order::Acknowledge(Acknowledge { bytes: 1 << 40 }),
         Order::Clock(Question { number: 9 }),

@@ -12,7 +12,7 @@ const MAX: u64 = 16 * 1024 * 1024;
 /// How long what is under way may wait on its way before less is sent.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How many batches are remembered. A window is full of batches before.
+/// How many batches are remembered. A allowance is full of batches before.
 const REMEMBERED: usize = 4096;
 
 /// How much the far side may have under way.
@@ -20,28 +20,28 @@ const REMEMBERED: usize = 4096;
 /// Between the two sides there are pipes, ssh, sockets and an engine, which hold megabytes between
 /// them: on a link of 1 Mbit/s more than a minute of traffic. A frame that enters them is late, and
 /// cannot be dropped any more. So the client says how much it has used
-/// ([`crate::Acknowledge`]), and the far side sends no more than a window ahead of that. The window
+/// ([`crate::Acknowledge`]), and the far side sends no more than an allowance ahead of that. The allowance
 /// grows as long as answers come promptly, and shrinks when they take 250 ms longer than the
 /// promptest has: then what is under way waits in a queue. What does not fit waits in the far side's
 /// own memory, where it is dropped and counted when there is too much of it.
 ///
 /// Time is the caller's, as the time since any fixed moment.
 #[derive(Debug)]
-pub struct Window {
+pub struct Allowance {
     size: u64,
     sent: u64,
     used: u64,
     /// Batches under way: bytes sent with each and before it, and when.
     under_way: VecDeque<(u64, Duration)>,
     promptest: Duration,
-    /// The window does not change again before this much was used: what is under way was sent
+    /// The allowance does not change again before this much was used: what is under way was sent
     /// under the one before.
     next_change: u64,
     /// There was no room in it since the last change.
     was_full: bool,
 }
 
-impl Default for Window {
+impl Default for Allowance {
     fn default() -> Self {
         Self {
             size: FIRST,
@@ -55,8 +55,8 @@ impl Default for Window {
     }
 }
 
-impl Window {
-    /// Whether another batch may be sent. One may be more than the rest of the window; where nothing
+impl Allowance {
+    /// Whether another batch may be sent. One may be more than the rest of the allowance; where nothing
     /// is under way there is always room.
     pub fn has_room(&mut self) -> bool {
         let room = self.sent - self.used < self.size && self.under_way.len() < REMEMBERED;
@@ -116,21 +116,21 @@ mod tests {
     /// `batch` for `seconds`, and gives the bytes that arrived and the longest time that one took in
     /// the second half.
     fn link(rate: u64, delay: Duration, batch: u64, seconds: u64) -> (u64, Duration) {
-        let mut window = Window::default();
+        let mut allowance = Allowance::default();
         let mut free_at = Duration::ZERO;
         let mut arrivals: VecDeque<(Duration, Duration)> = VecDeque::new();
         let (mut now, mut arrived, mut worst) = (Duration::ZERO, 0, Duration::ZERO);
         let end = Duration::from_secs(seconds);
         while now < end {
-            while window.has_room() {
-                window.sent(batch, now);
+            while allowance.has_room() {
+                allowance.sent(batch, now);
                 free_at = free_at.max(now) + Duration::from_nanos(batch * 1_000_000_000 / rate);
                 arrivals.push_back((now, free_at + delay));
             }
             let (sent, at) = arrivals.pop_front().expect("something is under way");
             now = at;
             arrived += batch;
-            window.used(arrived, now);
+            allowance.used(arrived, now);
             if now > end / 2 {
                 worst = worst.max(now - sent);
             }
@@ -157,28 +157,28 @@ mod tests {
 
     #[test]
     fn what_was_never_sent_is_not_believed() {
-        let mut window = Window::default();
-        window.sent(FIRST, Duration::ZERO);
-        assert!(!window.has_room());
-        window.used(u64::MAX, Duration::from_millis(1));
-        assert_eq!(window.used, FIRST);
-        window.used(0, Duration::from_millis(2));
-        assert!(window.has_room());
+        let mut allowance = Allowance::default();
+        allowance.sent(FIRST, Duration::ZERO);
+        assert!(!allowance.has_room());
+        allowance.used(u64::MAX, Duration::from_millis(1));
+        assert_eq!(allowance.used, FIRST);
+        allowance.used(0, Duration::from_millis(2));
+        assert!(allowance.has_room());
     }
 
     proptest! {
         #[test]
         fn bounds_are_kept(steps in vec((any::<u64>(), any::<u32>(), any::<bool>()), 0..200)) {
-            let (mut window, mut now) = (Window::default(), Duration::ZERO);
+            let (mut allowance, mut now) = (Allowance::default(), Duration::ZERO);
             for (bytes, passed, sends) in steps {
                 now += Duration::from_micros(passed.into());
-                if sends && window.has_room() {
-                    window.sent(bytes % (1 << 20), now);
+                if sends && allowance.has_room() {
+                    allowance.sent(bytes % (1 << 20), now);
                 } else {
-                    window.used(bytes, now);
+                    allowance.used(bytes, now);
                 }
-                prop_assert!((MIN..=MAX).contains(&window.size()));
-                prop_assert!(window.used <= window.sent && window.under_way.len() <= REMEMBERED);
+                prop_assert!((MIN..=MAX).contains(&allowance.size()));
+                prop_assert!(allowance.used <= allowance.sent && allowance.under_way.len() <= REMEMBERED);
             }
         }
     }

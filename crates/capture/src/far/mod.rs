@@ -1,0 +1,16 @@
+//! Frames that are captured on one machine and written on another.
+//!
+//! ```text
+//!  far side:  rings ─► blocks ─► Outgoing ─► batches ─┐
+//!                        drops, counts ◄── allowance      │  wire
+//!  here:      lanes ◄─ blocks ◄─ arrived ◄─────────────┘
+//! ```
+//!
+//! What arrives becomes blocks as a ring has them, in memory of our own: so order, encoding and
+//! everything behind it are the same for frames from here and from afar.
+
+mod arrived;
+mod outgoing;
+
+pub use arrived::arrived;
+pub use outgoing::{Outgoing, Patience};
