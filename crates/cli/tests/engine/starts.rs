@@ -70,6 +70,10 @@ fn containers_that_start_beside_one_that_talks_are_in_order() {
         let described = interfaces(&tap.file());
         came.iter().all(|container| described.contains(&name(container)))
     });
+    until("all have their answers", LIMIT, || {
+        let ended = |container: &Container| container.inspect("{{.State.Status}}").unwrap();
+        came.iter().all(|container| ended(container) == "exited")
+    });
     talker.kill();
     let tapped = tap.stop();
     tapped.assert_whole();
