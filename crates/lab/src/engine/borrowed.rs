@@ -5,9 +5,8 @@ use std::{
 };
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
-use crate::{Engine, Error, Program, Running, judge};
+use crate::{Engine, Error, Program, Running, engine::home::Home, judge};
 
 /// How long a new engine may take until it answers.
 const READY: Duration = Duration::from_secs(60);
@@ -41,7 +40,8 @@ struct Started {
     // The rules before the engine added its own, for `iptables-restore`.
     rules: Option<String>,
     had_bridge: bool,
-    directory: TempDir,
+    // Last: its mounts are dockerd's.
+    home: Home,
 }
 
 impl Borrowed {
@@ -59,26 +59,22 @@ impl Borrowed {
         if engine.answers() {
             return Ok(Self { engine, started: None });
         }
-        let directory = tempfile::Builder::new()
-            .prefix("whaletap-engine-")
-            .tempdir()
-            .map_err(Error::file("a temporary directory"))?;
-        let at = |name: &str| directory.path().join(name);
-        let host = format!("unix://{}", at("docker.sock").display());
+        let home = Home::new()?;
+        let host = format!("unix://{}", home.at("docker.sock").display());
         let rules = judge::find("iptables-save").and_then(|save| Program::new(save).run().ok());
         let mut started = Started {
             dockerd: None,
             rules: rules.map(|finished| complete(finished.stdout_text())),
             had_bridge: has_bridge(),
-            directory,
+            home,
         };
         let mut dockerd = Program::new("dockerd")
             .arg("--data-root")
-            .arg(started.at("data"))
+            .arg(started.home.at("data"))
             .arg("--exec-root")
-            .arg(started.at("exec"))
+            .arg(started.home.at("exec"))
             .arg("--pidfile")
-            .arg(started.at("pid"))
+            .arg(started.home.at("pid"))
             .args(["--host", &host])
             // The terminal's SIGINT is for the tests: the engine goes when they have ended.
             .own_group()
@@ -107,20 +103,14 @@ impl Borrowed {
 /// Lets the members of the socket's group through to it, and gives it one where this machine has no
 /// group docker: a number without a name will do.
 fn open_to_group(started: &Started) -> Result<(), Error> {
-    let directory = started.directory.path();
+    let directory = started.home.path();
     fs::set_permissions(directory, Permissions::from_mode(PASSABLE))
         .map_err(Error::file(directory))?;
-    let socket = started.at("docker.sock");
+    let socket = started.home.at("docker.sock");
     if fs::metadata(&socket).map_err(Error::file(&socket))?.gid() == 0 {
         chown(&socket, None, Some(GROUP)).map_err(Error::file(&socket))?;
     }
     Ok(())
-}
-
-impl Started {
-    fn at(&self, name: &str) -> std::path::PathBuf {
-        self.directory.path().join(name)
-    }
 }
 
 impl Drop for Borrowed {

@@ -15,6 +15,7 @@ mod borrowed;
 mod certificates;
 mod container;
 mod far;
+mod home;
 mod image;
 mod network;
 mod played;

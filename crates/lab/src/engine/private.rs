@@ -1,18 +1,18 @@
 use std::{
-    collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
-    sync::Once,
-    thread,
     time::Duration,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, pidfd_open},
 };
 
-use crate::{Engine, Error, Namespace, Net, Program, Running, name};
+use crate::{
+    Engine, Error, Namespace, Net, Program, Running,
+    engine::home::{Home, kill_trees},
+};
 
 /// How long an engine may take until it answers.
 const READY: Duration = Duration::from_secs(30);
@@ -20,11 +20,6 @@ const READY: Duration = Duration::from_secs(30);
 const LIFE: Duration = Duration::from_secs(1800);
 /// How long an engine may take to stop when asked.
 const STOP: Duration = Duration::from_secs(15);
-/// How often, and with what pause between, a directory is tried to be removed whose mounts are
-/// about to go with the last process of their namespace.
-const REMOVE: (u32, Duration) = (20, Duration::from_millis(50));
-/// What the directories of private engines begin with, behind their unique name.
-const SUFFIX: &str = "-engine";
 
 /// An engine of a test's own, which may be killed and started again.
 ///
@@ -46,7 +41,7 @@ pub struct PrivateEngine {
     options: Vec<String>,
     // Keeps the mount namespace, with the namespace files in it, while dockerd is dead.
     holder: Option<Running>,
-    directory: PathBuf,
+    home: Home,
     // Last: the network goes after those who live in it.
     _net: Option<Net>,
 }
@@ -88,20 +83,17 @@ impl PrivateEngine {
         hostname: &str,
         options: impl FnOnce(&Path) -> Result<Vec<String>, Error>,
     ) -> Result<Self, Error> {
-        static SWEPT: Once = Once::new();
-        SWEPT.call_once(sweep);
-        let directory = std::env::temp_dir().join(name::unique() + SUFFIX);
-        fs::create_dir(&directory).map_err(Error::file(&directory))?;
-        let host = format!("unix://{}", directory.join("docker.sock").display());
+        let home = Home::new()?;
+        let host = format!("unix://{}", home.at("docker.sock").display());
         let mut engine = Self {
             engine: Engine::at(host),
             dockerd: None,
             options: Vec::new(),
             holder: None,
-            directory,
+            home,
             _net: None,
         };
-        engine.options = options(&engine.directory)?;
+        engine.options = options(engine.home.path())?;
         // Not `ip netns exec`: it mounts a new /sys, and dockerd finds no cgroups there.
         // And without its copies of other people's namespace files: they would keep the
         // namespaces of other engines' containers for as long as this engine lives.
@@ -132,7 +124,7 @@ impl PrivateEngine {
     /// The path of its socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.directory.join("docker.sock")
+        self.home.at("docker.sock")
     }
 
     /// A program that runs in the engine's own network, mounts and host name.
@@ -151,7 +143,7 @@ impl PrivateEngine {
 
     /// A directory that goes with the engine.
     pub(super) fn directory(&self) -> &Path {
-        &self.directory
+        self.home.path()
     }
 
     /// dockerd's process id; `None` while it is down.
@@ -185,7 +177,7 @@ impl PrivateEngine {
     /// containerd dies with its dockerd. As long as nobody has collected it the next dockerd
     /// takes its pid for a living one's, and waits for a socket that never answers.
     fn forget_containerd(&self) {
-        let file = self.directory.join("exec/containerd/containerd.pid");
+        let file = self.home.at("exec/containerd/containerd.pid");
         let pid = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
         let pidfd = pid.and_then(Pid::from_raw).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
         if let Some(Ok(pidfd)) = pidfd {
@@ -215,7 +207,7 @@ impl PrivateEngine {
         if self.holder.is_none() {
             return Ok(());
         }
-        let at = |name: &str| self.directory.join(name);
+        let at = |name: &str| self.home.at(name);
         // A killed one leaves its pid file, and its successor would believe it.
         let _ = fs::remove_file(at("pid"));
         let mut dockerd = self
@@ -242,7 +234,7 @@ impl PrivateEngine {
 
 impl Drop for PrivateEngine {
     fn drop(&mut self) {
-        let Some(holder) = self.holder.take() else { return remove(&self.directory) };
+        let Some(holder) = self.holder.take() else { return };
         if self.dockerd.is_some() && self.signal(Signal::CONT).is_ok() {
             let listed = self.engine.docker().args(["ps", "--all", "--quiet"]).run();
             let ids = listed.map(|finished| finished.stdout_text()).unwrap_or_default();
@@ -257,71 +249,6 @@ impl Drop for PrivateEngine {
         });
         // The holder was among them: this only collects it.
         holder.kill();
-        remove(&self.directory);
-    }
-}
-
-/// Kills engines, and what they started, whose tests are dead.
-fn sweep() {
-    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
-    for entry in entries.flatten() {
-        let file_name = entry.file_name();
-        let Some(owned) = file_name.to_str().and_then(|name| name.strip_suffix(SUFFIX)) else {
-            continue;
-        };
-        if !name::is_stale(owned) {
-            continue;
-        }
-        let directory = entry.path();
-        let wanted = directory.to_string_lossy().into_owned();
-        kill_trees(|process| {
-            let line = fs::read(process.join("cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains(&wanted)
-        });
-        remove(&directory);
-    }
-}
-
-/// Kills the processes that `root` chooses by their directory in /proc, and all their
-/// descendants: a container outlives the shim above it.
-fn kill_trees(root: impl Fn(&Path) -> bool) {
-    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    let mut pending = Vec::new();
-    let Ok(entries) = fs::read_dir("/proc") else { return };
-    for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        // The name before may hold blanks and brackets; behind its last bracket stand the state
-        // and the parent (proc_pid_stat(5)).
-        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
-        if let Some(parent) = parent.and_then(|parent| parent.parse().ok()) {
-            children.entry(parent).or_default().push(pid);
-        }
-        if root(&entry.path()) {
-            pending.push(pid);
-        }
-    }
-    let mut killed = HashSet::new();
-    while let Some(pid) = pending.pop() {
-        if killed.insert(pid) {
-            pending.extend(children.get(&pid).into_iter().flatten());
-            if let Some(pid) = Pid::from_raw(pid) {
-                // It may have ended with its parent.
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-    }
-}
-
-fn remove(directory: &Path) {
-    let (tries, pause) = REMOVE;
-    for _ in 0..tries {
-        match fs::remove_dir_all(directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => thread::sleep(pause),
-            _ => return,
-        }
     }
 }
 
