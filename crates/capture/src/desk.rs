@@ -4,6 +4,7 @@
 
 mod delivery;
 mod files;
+mod gone;
 mod succession;
 
 pub(crate) use delivery::accepts;
@@ -15,6 +16,7 @@ use filter::Plan;
 use model::LinkType;
 use sys::poll::Waker;
 
+use self::gone::Gone;
 use crate::{
     CaptureId, Config, Destination, Ending, Event, FileName, Format, Identity, Series, Snapshot,
     budget::Budget,
@@ -51,12 +53,14 @@ impl Told {
 /// Everything that frames meet on their way, but the rings.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    /// All that there ever were, in the order in which they came.
+    /// A seat each. Whoever has ended sits there until another one comes.
     pub(crate) sources: Vec<Source>,
-    /// Those that have not ended.
+    /// The seats of those that have not ended.
     pub(crate) present: Vec<usize>,
-    /// Seats that nobody sits in: with those of `present`, the first so many numbers.
+    /// The other seats.
     seats: Vec<usize>,
+    /// What became of those that have ended.
+    gone: Gone,
     /// What sources have left to successors.
     pub(crate) estates: HashMap<CaptureId, Estate>,
     /// Those that are written to, and some that will be others.
@@ -104,6 +108,7 @@ impl Desk {
             sources: Vec::new(),
             present: Vec::new(),
             seats: Vec::new(),
+            gone: Gone::default(),
             estates: HashMap::new(),
             outputs: Vec::new(),
             retired: Vec::new(),
@@ -195,9 +200,13 @@ impl Desk {
         self.events.tell(event);
     }
 
+    /// The seat of the source that comes next.
+    pub(crate) fn next_seat(&self) -> usize {
+        self.seats.last().copied().unwrap_or(self.sources.len())
+    }
+
     /// Takes a source in, and describes its interfaces in its outputs.
     pub(crate) fn add(&mut self, mut source: Source, follows: Option<CaptureId>) -> usize {
-        let index = self.sources.len();
         source.heritage = follows.map(|id| self.take_estate(id)).unwrap_or_default();
         let files = match (&self.split, source.heritage.outputs[FILES]) {
             _ if self.recorder.is_some() => self.recording_of(&source, follows),
@@ -206,8 +215,13 @@ impl Desk {
             (None, _) => 0,
         };
         source.outputs = [Some(files), self.print];
-        source.seat = self.seats.pop().unwrap_or(self.present.len());
-        self.sources.push(source);
+        let index = self.next_seat();
+        if index < self.sources.len() {
+            self.sources[index] = source;
+        } else {
+            self.sources.push(source);
+        }
+        self.seats.pop();
         self.present.push(index);
         let new = self.sources[index].look(self.link_type);
         let out = &self.outputs[files];
@@ -276,10 +290,10 @@ impl Desk {
             output.flush(&self.orders);
         }
         self.present.retain(|present| *present != source);
-        self.seats.push(self.sources[source].seat);
         self.leave(source);
-        self.sources[source].end();
-        self.order(Order::Tell { source });
+        self.seats.push(source);
+        self.gone.add(self.sources[source].end());
+        self.order(Order::Tell { source: self.sources[source].id });
     }
 
     /// New names for addresses: into every file from now on.
@@ -317,7 +331,9 @@ impl Desk {
             }
             Outcome::Lost { output, tally } => self.take_back(output, &tally),
             Outcome::Ended { source } => {
-                self.tell(Event::Detached(self.sources[source].report()));
+                if let Some(report) = self.gone.find(source) {
+                    self.tell(Event::Detached(report.clone()));
+                }
             }
             Outcome::Broken { output, error, pipe_closed } => {
                 // One that is gone has nothing more to lose.
@@ -344,8 +360,11 @@ impl Desk {
             return;
         }
         let pipe_closed = matches!(self.ending, Some(Ending::PipeClosed));
-        for &(source, count) in tally {
-            let stats = &mut self.sources[source].stats;
+        for &(id, count) in tally {
+            let stats = match self.find(id) {
+                Some(source) => &mut self.sources[source].stats,
+                None => self.gone.stats_of(id),
+            };
             stats.captured -= count;
             // Who closes a pipe has seen enough.
             if pipe_closed {
@@ -368,10 +387,15 @@ impl Desk {
             let printed = self.print;
             self.outputs.iter().enumerate().filter(move |(index, _)| Some(*index) != printed)
         };
-        let sources: Vec<_> = self.sources.iter().map(Source::report).collect();
+        let present = self.present.iter().map(|index| self.sources[*index].report());
+        let mut sources: Vec<_> = self.gone.listed().cloned().chain(present).collect();
+        sources.sort_unstable_by_key(|source| source.id);
+        let past = self.gone.past();
         Snapshot {
-            packets: sources.iter().map(|source| source.stats.captured).sum(),
+            packets: past.stats.captured
+                + sources.iter().map(|source| source.stats.captured).sum::<u64>(),
             sources,
+            past,
             recorded: self.outputs.iter().filter_map(Output::recorded).collect(),
             held: self.held(),
             bytes: self.past.0 + files().map(|(_, output)| output.bytes()).sum::<u64>(),
@@ -462,14 +486,17 @@ mod tests {
             let stays = desk.add(source(0), None);
             for id in 1..500 {
                 let index = desk.add(source(id), None);
-                assert_eq!((desk.sources[index].seat, desk.sources[stays].seat), (1, 0));
+                assert_eq!((index, stays), (1, 0));
                 end(&mut desk, index, Place::GivenUp);
                 let ended = &desk.sources[index];
-                assert_eq!((&*ended.identity.name, ended.slots.capacity()), ("web", 0));
+                assert_eq!((ended.identity.name.len(), ended.slots.capacity()), (0, 0));
                 assert!(ended.identity.description.is_empty() && ended.live.is_none());
             }
             assert_eq!(sizes(&desk), [1, 1, outputs, 0]);
-            assert_eq!(desk.sources.len(), 500);
+            assert_eq!(desk.sources.len(), 2);
+            let snapshot = desk.snapshot();
+            let ids = snapshot.sources.iter().map(|source| source.id.0);
+            assert!(ids.eq(0..500) && snapshot.sources.iter().all(|source| source.name == "web"));
         }
     }
 
@@ -505,12 +532,13 @@ mod tests {
         let mut output = Output::new(0, None, Format::Pcapng, false);
         let budget = Budget::new(0, 1, Waker::new().unwrap());
         output.make_room(0, &[], &budget, &orders);
-        output.count(0, 7, 2);
-        output.count(1, 8, 1);
-        output.count(0, 7, 3);
-        output.count(0, 9, 4);
+        let [seven, eight, nine] = [7, 8, 9].map(CaptureId);
+        output.count(0, seven, 2);
+        output.count(1, eight, 1);
+        output.count(0, seven, 3);
+        output.count(0, nine, 4);
         output.flush(&orders);
-        output.count(1, 8, 1);
+        output.count(1, eight, 1);
         let tallies: Vec<Tally> = queue
             .try_iter()
             .filter_map(|order| match order {
@@ -518,6 +546,6 @@ mod tests {
                 _ => None,
             })
             .collect();
-        assert_eq!(tallies, [vec![(7, 5), (9, 4), (8, 1)]]);
+        assert_eq!(tallies, [vec![(seven, 5), (nine, 4), (eight, 1)]]);
     }
 }

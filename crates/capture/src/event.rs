@@ -135,11 +135,24 @@ pub struct SourceReport {
     pub ended: bool,
 }
 
+/// Captures that are not told of one by one any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Past {
+    /// How many.
+    pub captures: u64,
+    /// Their counts together.
+    pub stats: Stats,
+    /// Captured bytes.
+    pub bytes: u64,
+}
+
 /// Where a pipeline stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
-    /// All captures, ended ones too.
+    /// All captures, and the last that have ended, in the order in which they came.
     pub sources: Vec<SourceReport>,
+    /// Those that ended before these.
+    pub past: Past,
     /// Packets in files or on their way there.
     pub packets: u64,
     /// Bytes in files or on their way there.
@@ -158,7 +171,7 @@ impl Snapshot {
     /// The counts of all captures together.
     #[must_use]
     pub fn total(&self) -> Stats {
-        let mut total = Stats::default();
+        let mut total = self.past.stats;
         for source in &self.sources {
             total += source.stats;
         }

@@ -43,7 +43,7 @@ pub use budget::MIN_MEMORY;
 pub use compression::Compression;
 pub use config::{Config, Destination, Format, KeepFree, SectionText};
 pub use error::Error;
-pub use event::{Ending, Event, Limit, Report, Snapshot, SourceReport};
+pub use event::{Ending, Event, Limit, Past, Report, Snapshot, SourceReport};
 pub use file_name::{FileName, Moment};
 pub use hold::Hold;
 pub use pipeline::Pipeline;

@@ -7,7 +7,7 @@ use model::LinkType;
 use pcapng::{Flags, PacketBlock, PcapRecord, PlainPacketBlock};
 
 use crate::{
-    Format, Series,
+    CaptureId, Format, Series,
     budget::Budget,
     chunk::Chunk,
     encode::Shape,
@@ -37,7 +37,7 @@ pub(crate) struct Output {
     /// Since when the chunk has something in it.
     pub(crate) chunk_since: Option<Instant>,
     /// Packets in the chunk: for each seat the source that has it, and how many are that one's.
-    tally: Vec<(usize, u64)>,
+    tally: Vec<(CaptureId, u64)>,
     /// The same of sources whose seat is another's by now.
     tally_aside: Tally,
     /// The present file has no names yet, for want of an interface.
@@ -78,7 +78,7 @@ pub(crate) enum Room {
 /// A frame with all that its block says.
 #[derive(Debug)]
 pub(crate) struct Record<'a> {
-    pub(crate) source: usize,
+    pub(crate) source: CaptureId,
     /// The source's seat.
     pub(crate) seat: usize,
     /// The interface block's number.
@@ -186,7 +186,7 @@ impl Output {
 
     /// Counts packets of a source in this seat that were put into the chunk.
     #[inline]
-    pub(crate) fn count(&mut self, seat: usize, source: usize, packets: u64) {
+    pub(crate) fn count(&mut self, seat: usize, source: CaptureId, packets: u64) {
         match self.tally.get_mut(seat) {
             // What is held is not lost with a file.
             _ if self.track.is_some() => {}
@@ -200,7 +200,7 @@ impl Output {
 
     /// The first packets of a source in its seat.
     #[cold]
-    fn seat(&mut self, seat: usize, source: usize, packets: u64) {
+    fn seat(&mut self, seat: usize, source: CaptureId, packets: u64) {
         if seat >= self.tally.len() {
             self.tally.resize(seat + 1, (source, 0));
         }

@@ -342,7 +342,7 @@ impl Reader {
             // Nobody would put an end to it.
             return Err(Error::Ended);
         }
-        let index = self.desk.sources.len();
+        let index = self.desk.next_seat();
         let follows = attachment.follows;
         let mut rings = Vec::new();
         if let Some(mut hold) = attachment.hold.take() {

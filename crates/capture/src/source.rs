@@ -49,10 +49,6 @@ pub(crate) struct Source {
     /// What the capture that this one follows has left.
     pub(crate) heritage: Estate,
     pub(crate) place: Place,
-    /// Its place among those that have not ended; another one's afterwards.
-    pub(crate) seat: usize,
-    /// All of it is in the files.
-    pub(crate) ended: bool,
 }
 
 /// What becomes of a source's place in the files when it ends.
@@ -120,8 +116,6 @@ impl Source {
             blind: attachment.blind,
             heritage: Estate::default(),
             place: Place::GivenUp,
-            seat: 0,
-            ended: false,
         })
     }
 
@@ -315,15 +309,15 @@ impl Source {
     }
 
     /// All of it is in the files. What is kept is what the summary tells.
-    pub(crate) fn end(&mut self) {
-        self.ended = true;
+    pub(crate) fn end(&mut self) -> SourceReport {
         self.outputs = [None; OUTPUTS];
         self.slots = Vec::new();
         self.notes = Vec::new();
         self.only = None;
         self.heritage = Estate::default();
-        let name = std::mem::take(&mut self.identity.name);
-        self.identity = Identity { name, ..Identity::default() };
+        let report = SourceReport { ended: true, ..self.report() };
+        self.identity = Identity::default();
+        report
     }
 
     pub(crate) fn report(&self) -> SourceReport {
@@ -336,7 +330,7 @@ impl Source {
             since: self.since,
             until: self.live.is_none().then_some(self.until),
             blind: self.blind,
-            ended: self.ended,
+            ended: false,
         }
     }
 }

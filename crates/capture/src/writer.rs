@@ -14,7 +14,7 @@ use crossbeam_channel::Sender;
 use sys::{disk::Existing, poll::Waker};
 
 use crate::{
-    Compression, Error, KeepFree,
+    CaptureId, Compression, Error, KeepFree,
     budget::Budget,
     chunk::Chunk,
     compression::Packer,
@@ -27,7 +27,7 @@ use crate::{
 const MAX_COUNTER: u32 = 10_000;
 
 /// How many frames of which source a chunk has.
-pub(crate) type Tally = Vec<(usize, u64)>;
+pub(crate) type Tally = Vec<(CaptureId, u64)>;
 
 /// What the writer is told, in the order in which it happens. The queue has no bound of its own:
 /// the memory budget bounds the chunks, and between two chunks there is little else.
@@ -48,14 +48,14 @@ pub(crate) enum Order {
     /// A file has fallen out of its ring.
     Remove { path: PathBuf },
     /// A source has ended: say so when everything before this is done.
-    Tell { source: usize },
+    Tell { source: CaptureId },
 }
 
 /// What the writer tells.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Everything of a source is done.
-    Ended { source: usize },
+    Ended { source: CaptureId },
     /// A file is complete and closed.
     Done { output: usize, path: PathBuf, rotated: bool },
     /// Bytes did not reach their output, and none will any more.
@@ -347,7 +347,11 @@ mod tests {
         assert_eq!(outcomes.len(), 20);
         assert!(outcomes.try_iter().all(|outcome| matches!(outcome, Outcome::Done { .. })));
         // What comes for one of them is lost, and is told.
-        pen.carry_out(Order::Write { output: 3, bytes: vec![7; 8].into(), tally: vec![(0, 1)] });
+        pen.carry_out(Order::Write {
+            output: 3,
+            bytes: vec![7; 8].into(),
+            tally: vec![(CaptureId(0), 1)],
+        });
         assert!(matches!(outcomes.try_recv(), Ok(Outcome::Lost { output: 3, .. })));
     }
 }

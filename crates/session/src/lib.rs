@@ -48,6 +48,6 @@ pub use trigger::{BadTrigger, On, Triggers};
 
 pub use ::capture::{
     Autostop, Blind, Compression, Ending, Error as CaptureError, Format, HeldBytes, Keep, KeepFree,
-    Limit, Record, Recorded, ResetLimit, RingBuffer, Rotation, Snapshot, SourceReport,
+    Limit, Past, Record, Recorded, ResetLimit, RingBuffer, Rotation, Snapshot, SourceReport,
     SpillTrouble, Trigger,
 };

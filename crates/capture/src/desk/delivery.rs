@@ -93,7 +93,7 @@ impl Desk {
         if gone == 0 {
             return 0;
         }
-        output.count(source.seat, index, gone as u64);
+        output.count(index, source.id, gone as u64);
         output.span(entries[0].timestamp, entries[gone - 1].timestamp, gone as u64);
         if let Some(slot) = source.recent_slot() {
             slot.received += gone as u64;
@@ -157,8 +157,8 @@ impl Desk {
         let lost = origin.lost + lost;
         let late = timestamp < out.latest;
         let record = Record {
-            source,
-            seat: origin.seat,
+            source: origin.id,
+            seat: source,
             interface,
             timestamp,
             shape: &shape,

@@ -146,7 +146,9 @@ pub(super) fn counts(outcome: &Outcome, quiet: bool) -> Vec<String> {
     let snapshot = &outcome.snapshot;
     let mut lines = show::count_lines(&snapshot.total());
     if !quiet {
-        let targets: Vec<_> = snapshot.sources.iter().map(TargetCounts::from).collect();
+        let past = (snapshot.past.captures > 0).then(|| TargetCounts::from(&snapshot.past));
+        let listed = snapshot.sources.iter().map(TargetCounts::from);
+        let targets: Vec<_> = past.into_iter().chain(listed).collect();
         lines.extend(show::target_table(&targets));
     }
     lines

@@ -1,5 +1,5 @@
 use model::Stats;
-use session::SourceReport;
+use session::{Past, SourceReport};
 
 use super::{bytes, count_of};
 use crate::terminal::{Align, Columns};
@@ -47,6 +47,13 @@ pub(crate) struct TargetCounts {
 impl From<&SourceReport> for TargetCounts {
     fn from(report: &SourceReport) -> Self {
         Self { name: report.name.clone(), bytes: report.bytes, stats: report.stats }
+    }
+}
+
+impl From<&Past> for TargetCounts {
+    fn from(past: &Past) -> Self {
+        let name = format!("({} before)", past.captures);
+        Self { name, bytes: past.bytes, stats: past.stats }
     }
 }
 

@@ -159,6 +159,7 @@ mod tests {
             received: 94,
             dropped_by_kernel: 1,
             dropped_by_us: 0,
+            targets_past: 0,
             held: None,
             targets,
         }

@@ -37,7 +37,10 @@ pub struct Report {
     pub dropped_by_us: u64,
     /// What a recorder holds; `None` when nothing is recorded.
     pub held: Option<Held>,
-    /// Every capture, ended ones too.
+    /// Captures that ended so long ago that they are not among the targets. Totals have them.
+    #[serde(default)]
+    pub targets_past: u64,
+    /// Every capture, and the last that have ended.
     pub targets: Vec<TargetReport>,
 }
 
@@ -169,6 +172,7 @@ impl Report {
             dropped_by_kernel: total.dropped_by_kernel,
             dropped_by_us: total.dropped_by_us,
             held: snapshot.held.map(|held| Held { memory: held.memory, disk: held.disk }),
+            targets_past: snapshot.past.captures,
             targets,
         }
     }
@@ -207,7 +211,7 @@ pub(crate) fn now() -> u64 {
 pub(super) mod tests {
     use std::time::Duration;
 
-    use capture::{Blind, CaptureId};
+    use capture::{Blind, CaptureId, Past};
     use model::{NetnsId, Stats};
     use serde_json::{Value, json};
 
@@ -227,6 +231,7 @@ pub(super) mod tests {
         };
         let snapshot = Snapshot {
             sources: (0..targets).map(source).collect(),
+            past: Past::default(),
             packets: 180,
             bytes: 30_000,
             file: Some("/tmp/x.pcapng".into()),
@@ -267,6 +272,7 @@ pub(super) mod tests {
                 "dropped_by_kernel": 0,
                 "dropped_by_us": 8,
                 "held": null,
+                "targets_past": 0,
                 "targets": [
                     {"name": "web-0", "ids": ["3f2a0"],
                      "netns": {"dev": 4, "ino": 4_026_532_321_u64}, "state": "capturing",
