@@ -3,7 +3,7 @@ use std::{net::IpAddr, os::fd::OwnedFd, time::Duration};
 use model::NetnsId;
 use sys::{packet::PacketSocket, ring::Geometry};
 
-use crate::Hold;
+use crate::{Hold, far::Arrivals};
 
 /// The number under which a capture is known for the life of its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,15 +32,10 @@ pub struct Attachment {
     pub identity: Identity,
     /// The namespace.
     pub netns: NetnsId,
-    /// Bound packet sockets with a ring each, and the interface that each listens on, `None` for
-    /// all.
-    pub sockets: Vec<(Option<u32>, PacketSocket)>,
-    /// The rings' geometry.
-    pub geometry: Geometry,
+    /// How its frames come.
+    pub means: Means,
     /// The kernel runs the short program, so the expression is evaluated here.
     pub program_refused: bool,
-    /// Netlink sockets of the namespace: one to ask, one to be told of changes.
-    pub netlink: [OwnedFd; 2],
     /// Interfaces that are described in the file before they have spoken: all that are up when
     /// `None`.
     pub only: Option<Vec<String>>,
@@ -52,6 +47,27 @@ pub struct Attachment {
     pub blind: Option<Blind>,
     /// What has held up others for the sake of its frames; over when it is attached.
     pub hold: Option<Hold>,
+}
+
+/// How the frames of a capture come, and news of its interfaces.
+#[derive(Debug)]
+pub enum Means {
+    /// From this machine.
+    Here(Sockets),
+    /// From another one.
+    Far(Arrivals),
+}
+
+/// Sockets inside a namespace of this machine.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Bound packet sockets with a ring each, and the interface that each listens on, `None` for
+    /// all.
+    pub packet: Vec<(Option<u32>, PacketSocket)>,
+    /// The rings' geometry.
+    pub geometry: Geometry,
+    /// Netlink sockets: one to ask, one to be told of changes.
+    pub netlink: [OwnedFd; 2],
 }
 
 /// What a capture missed at its beginning.

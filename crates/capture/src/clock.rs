@@ -1,10 +1,28 @@
 //! The clock that the kernel stamps frames with, and its steps.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
-/// The kernel's clock for packets: nanoseconds since 1970.
+/// By how much the clock that stamps frames is ahead of ours, in nanoseconds: it is that of the
+/// machine on which they are captured, one for all captures of a process.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
+
+/// Frames are stamped by a clock that is so much ahead of this machine's.
+pub(crate) fn set_ahead(nanoseconds: i64) {
+    AHEAD.store(nanoseconds, Ordering::Relaxed);
+}
+
+/// The clock that stamps frames: nanoseconds since 1970.
 #[must_use]
 pub(crate) fn now() -> u64 {
+    own().saturating_add_signed(AHEAD.load(Ordering::Relaxed))
+}
+
+/// This machine's clock: nanoseconds since 1970.
+#[must_use]
+pub(crate) fn own() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     nanoseconds(since)
 }

@@ -105,6 +105,10 @@ pub struct SectionText {
     pub application: String,
     /// What was asked for.
     pub comment: String,
+    /// The operating system of the machine on which frames are captured.
+    pub interface_os: String,
+    /// Seconds that readers are to add to each timestamp.
+    pub tsoffset: Option<i64>,
 }
 
 /// How far the frames of one ring can be out of order: two processors that write into a ring

@@ -415,7 +415,9 @@ mod tests {
     use sys::{netlink, ring::Geometry};
 
     use super::*;
-    use crate::{Attachment, Autostop, Compression, KeepFree, Rotation, source::Place};
+    use crate::{
+        Attachment, Autostop, Compression, KeepFree, Means, Rotation, Sockets, source::Place,
+    };
 
     fn desk(split: bool) -> Desk {
         let here = |job: LiveJob<'_>| Ok::<_, Infallible>(job.run());
@@ -456,10 +458,12 @@ mod tests {
                 ..Identity::default()
             },
             netns: NetnsId { dev: 0, ino: 0 },
-            sockets: Vec::new(),
-            geometry: Geometry::of_size(0, std::time::Duration::ZERO),
+            means: Means::Here(Sockets {
+                packet: Vec::new(),
+                geometry: Geometry::of_size(0, std::time::Duration::ZERO),
+                netlink: [netlink::open().unwrap(), netlink::open().unwrap()],
+            }),
             program_refused: false,
-            netlink: [netlink::open().unwrap(), netlink::open().unwrap()],
             only: Some(vec!["lo".to_owned()]),
             follows: None,
             blind: None,

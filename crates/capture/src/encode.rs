@@ -191,7 +191,7 @@ pub(crate) fn interface_block(
     earlier: Option<Earlier>,
     snaplen: Snaplen,
     expression: &str,
-    os: &str,
+    text: &SectionText,
     out: &mut Vec<u8>,
 ) {
     let slot = &source.slots[slot];
@@ -223,9 +223,9 @@ pub(crate) fn interface_block(
         ipv6: &ipv6,
         mac: interface.mac.map(|mac| mac.0),
         filter: given(expression),
-        os: given(os),
+        os: given(&text.interface_os),
         hardware: interface.kind.as_deref(),
-        tsoffset: None,
+        tsoffset: text.tsoffset,
         comments: &comments,
     }
     .encode(out);

@@ -47,6 +47,25 @@ pub enum Error {
         /// The file's.
         first: LinkType,
     },
+    /// What is spoken on the line to a far side is not what it should be.
+    #[error("the far side: {source}")]
+    Wire {
+        /// What is wrong.
+        #[from]
+        source: wire::Error,
+    },
+    /// A far side has ended, or cannot be heard any more.
+    #[error("the far side is gone: {why}")]
+    FarGone {
+        /// How that is known. Text from outside: not safe for a terminal.
+        why: String,
+    },
+    /// A far side could not capture a namespace.
+    #[error("the far side cannot capture it: {text}", text = refused.text)]
+    FarRefused {
+        /// Its words. Text from outside: not safe for a terminal.
+        refused: wire::Refused,
+    },
     /// The pipeline has ended meanwhile: how is in its report.
     #[error("the capture has ended")]
     Ended,

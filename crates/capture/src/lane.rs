@@ -1,10 +1,16 @@
-//! The frames of one ring that wait for their turn, in order.
+//! The frames of one ring, here or on another machine, that wait for their turn, in order.
 
 use std::{collections::VecDeque, time::Duration};
 
 use sys::ring::{Block, Ring};
 
-use crate::{budget::Budget, clock::nanoseconds, config::SORT_WINDOW};
+use crate::{
+    budget::Budget,
+    clock::nanoseconds,
+    config::SORT_WINDOW,
+    far::Receipt,
+    feed::{self, Feed},
+};
 
 /// The sort window in nanoseconds.
 const WINDOW: u64 = 1_000_000;
@@ -26,7 +32,7 @@ const READ_AHEAD: u32 = 4096;
 #[derive(Debug)]
 pub(crate) struct Lane {
     /// `None` once the namespace was let go.
-    ring: Option<Ring>,
+    feed: Option<Feed>,
     /// Which source it belongs to.
     pub(crate) source: usize,
     held: VecDeque<Held>,
@@ -63,6 +69,8 @@ struct Held {
     lost: u64,
     /// Bytes taken from the budget.
     copied: usize,
+    /// Who has sent it may send more once this is dropped.
+    receipt: Option<Receipt>,
 }
 
 /// A place among the held blocks.
@@ -96,9 +104,9 @@ pub(crate) struct Taken {
 }
 
 impl Lane {
-    pub(crate) fn new(ring: Ring, source: usize) -> Self {
+    pub(crate) fn new(feed: Feed, source: usize) -> Self {
         Self {
-            ring: Some(ring),
+            feed: Some(feed),
             source,
             held: VecDeque::new(),
             first: 0,
@@ -119,22 +127,24 @@ impl Lane {
     pub(crate) fn take_in(&mut self, now: u64, mut lost: impl FnMut() -> u64) -> Taken {
         let mut taken = Taken::default();
         let mut blocks = 0;
-        while let Some(block) = self.ring.as_mut().and_then(Ring::next_block) {
+        while let Some(next) = self.feed.as_mut().and_then(Feed::next) {
+            let feed::Taken { block, lost: told, receipt } = next;
             let frames = block.len();
-            let lost = if block.is_losing() { lost() } else { 0 };
+            let lost = told.unwrap_or_else(|| if block.is_losing() { lost() } else { 0 });
             if frames == 0 {
                 continue;
             }
             blocks += 1;
             let last = block.last_timestamp();
             self.newest = self.newest.max(last);
-            self.in_ring += 1;
+            self.in_ring += u32::from(block.is_in_ring());
             self.waiting += u64::from(frames);
             taken.frames += u64::from(frames);
-            self.held.push_back(Held { block: Some(block), left: frames, last, lost, copied: 0 });
+            let block = Some(block);
+            self.held.push_back(Held { block, left: frames, last, lost, copied: 0, receipt });
         }
         taken.fill = blocks * 1000 / self.blocks();
-        self.is_quiet = self.ring.as_ref().is_some_and(Ring::is_quiet);
+        self.is_quiet = self.ring().is_some_and(Ring::is_quiet);
         if self.is_quiet {
             self.quiet_at = now;
         }
@@ -146,16 +156,25 @@ impl Lane {
     /// A frame waits in an unfinished block for up to twice the retire timeout; frames of one ring
     /// overtake each other by less than the sort window.
     pub(crate) fn settled_until(&self, now: u64) -> u64 {
-        let Some(ring) = &self.ring else { return u64::MAX };
+        let ring = match &self.feed {
+            Some(Feed::Ring(ring)) => ring,
+            // The far side has told, as it does this for its own ring.
+            Some(Feed::Far { settled, .. }) => return *settled,
+            None => return u64::MAX,
+        };
         let by_clock = now.saturating_sub(2 * nanoseconds(ring.geometry().retire()));
         self.newest.max(self.quiet_at).max(by_clock).saturating_sub(WINDOW)
     }
 
     /// When this ring will have settled what came until `timestamp`, if nothing else comes.
     pub(crate) fn settles_at(&self, timestamp: u64) -> u64 {
-        match &self.ring {
-            Some(_) if self.is_quiet => timestamp + WINDOW,
-            Some(ring) => timestamp + 2 * nanoseconds(ring.geometry().retire()) + WINDOW,
+        match &self.feed {
+            Some(Feed::Ring(_)) if self.is_quiet => timestamp + WINDOW,
+            Some(Feed::Ring(ring)) => {
+                timestamp + 2 * nanoseconds(ring.geometry().retire()) + WINDOW
+            }
+            // Whoever brings the news wakes us.
+            Some(Feed::Far { .. }) => u64::MAX,
             None => 0,
         }
     }
@@ -316,7 +335,7 @@ impl Lane {
         for index in 0..self.held.len() {
             self.copy_out(index, budget, true);
         }
-        self.ring = None;
+        self.feed = None;
     }
 
     /// Forgets the oldest frames until the ring is no longer pressed. Says how many.
@@ -346,11 +365,15 @@ impl Lane {
 
     /// The ring's retire timeout.
     pub(crate) fn retire(&self) -> Duration {
-        self.ring.as_ref().map_or(Duration::ZERO, |ring| ring.geometry().retire())
+        self.feed.as_ref().map_or(Duration::ZERO, Feed::retire)
+    }
+
+    fn ring(&self) -> Option<&Ring> {
+        self.feed.as_ref().and_then(Feed::ring)
     }
 
     fn blocks(&self) -> u32 {
-        self.ring.as_ref().map_or(u32::MAX, |ring| ring.geometry().blocks())
+        self.ring().map_or(u32::MAX, |ring| ring.geometry().blocks())
     }
 
     /// The timestamp up to which frames have to go for the ring to be no longer pressed.
@@ -383,6 +406,7 @@ impl Lane {
             && let Some(block) = held.block.take()
         {
             self.in_ring -= u32::from(block.is_in_ring());
+            held.receipt = None;
             if let Some(budget) = budget {
                 budget.release(held.copied);
             }

@@ -26,6 +26,7 @@ mod error;
 mod estate;
 mod event;
 pub mod far;
+mod feed;
 mod file_name;
 mod hold;
 mod lane;
@@ -38,7 +39,7 @@ mod rotation;
 mod source;
 mod writer;
 
-pub use attachment::{Attachment, Blind, CaptureId, Identity};
+pub use attachment::{Attachment, Blind, CaptureId, Identity, Means, Sockets};
 pub use budget::MIN_MEMORY;
 pub use compression::Compression;
 pub use config::{Config, Destination, Format, KeepFree, SectionText};

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use sys::{packet::PacketSocket, poll::Waker, ring::Geometry};
 
 use crate::{
-    Attachment, CaptureId, Config, Error, Event, Hold, Identity, Report, Snapshot, Trigger,
+    Attachment, CaptureId, Config, Error, Event, Hold, Identity, Means, Report, Snapshot, Trigger,
     crew::Crew,
     reader::{Command, Reader},
     source::{Place, list_early},
@@ -66,7 +66,10 @@ impl Pipeline {
     /// When its rings cannot be mapped, or the pipeline has ended.
     pub fn attach(&self, attachment: Attachment) -> Result<(), Error> {
         let (answer, attached) = bounded(1);
-        let found = list_early(&attachment.netlink);
+        let found = match &attachment.means {
+            Means::Here(sockets) => list_early(&sockets.netlink),
+            Means::Far(_) => None,
+        };
         self.tell(Command::Attach(Box::new(attachment), found, answer));
         attached.recv().unwrap_or(Err(Error::Ended))
     }

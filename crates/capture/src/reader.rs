@@ -16,12 +16,13 @@ use sys::{
 };
 
 use crate::{
-    Attachment, CaptureId, Config, Destination, Ending, Error, Event, Identity, Limit, Report,
-    Snapshot,
+    Attachment, CaptureId, Config, Destination, Ending, Error, Event, Identity, Limit, Means,
+    Report, Snapshot, Sockets,
     budget::Budget,
     clock::{self, StepWatch},
     config::FLUSH_AFTER,
     desk::{Desk, Told},
+    feed::Feed,
     hold::Holds,
     lane::Lane,
     merge::{Step, merge},
@@ -197,6 +198,7 @@ impl Reader {
         while let Ok(outcome) = self.outcomes.try_recv() {
             self.desk.hear(outcome);
         }
+        self.hear_of_interfaces();
         self.take_in(now);
         self.emit(now);
         self.next_turn = self.desk.turn_by_clock(now);
@@ -277,7 +279,7 @@ impl Reader {
             let settles = self.lanes.iter().map(|lane| lane.settles_at(front)).max().unwrap_or(0);
             until(settles).max(held(front))
         });
-        let draining = self.sources().any(Source::is_draining).then_some(MIN_SLEEP);
+        let draining = self.sources().filter_map(Source::looks_again_in).min();
         let flush = self.desk.outputs.iter().filter_map(|output| output.chunk_since).min();
         let flush = flush.map(|since| FLUSH_AFTER.saturating_sub(since.elapsed()).max(MIN_SLEEP));
         let duration = self.duration.map(|all| all.saturating_sub(self.started.elapsed()));
@@ -349,18 +351,28 @@ impl Reader {
             self.holds.release(hold.id());
             rings = hold.take_rings().unwrap_or_default();
         }
-        for (number, (_, socket)) in attachment.sockets.iter().enumerate() {
-            if number == rings.len() {
-                rings.push(Ring::map(socket, attachment.geometry)?);
+        let mut feeds = Vec::new();
+        match &attachment.means {
+            Means::Here(Sockets { packet, geometry, .. }) => {
+                for (number, (_, socket)) in packet.iter().enumerate() {
+                    if number == rings.len() {
+                        rings.push(Ring::map(socket, *geometry)?);
+                    }
+                    self.poller.add(socket, KEY_RING, Trigger::Edge)?;
+                }
+                feeds.extend(rings.into_iter().map(Feed::Ring));
             }
-            self.poller.add(socket, KEY_RING, Trigger::Edge)?;
+            Means::Far(arrivals) => {
+                arrivals.listen(self.waker.clone());
+                feeds.push(Feed::far(arrivals.clone()));
+            }
         }
         let mut source = Source::new(attachment, clock::now())?;
         source.set_found(found);
         if let Some(changes) = source.changes() {
             self.poller.add(changes, KEY_SOURCE + index as u64, Trigger::Level)?;
         }
-        self.lanes.extend(rings.into_iter().map(|ring| Lane::new(ring, index)));
+        self.lanes.extend(feeds.into_iter().map(|feed| Lane::new(feed, index)));
         self.desk.add(source, follows);
         Ok(())
     }
@@ -378,9 +390,20 @@ impl Reader {
             self.poller.add(socket, KEY_RING, Trigger::Edge)?;
         }
         if self.desk.sources[index].extend(sockets) {
-            self.lanes.extend(rings.into_iter().map(|ring| Lane::new(ring, index)));
+            let feeds = rings.into_iter().map(Feed::Ring);
+            self.lanes.extend(feeds.map(|feed| Lane::new(feed, index)));
         }
         Ok(())
+    }
+
+    /// Looks at the interfaces of captures elsewhere of which something was told.
+    fn hear_of_interfaces(&mut self) {
+        for at in 0..self.desk.present.len() {
+            let index = self.desk.present[at];
+            if self.desk.sources[index].has_news() {
+                self.desk.look(index);
+            }
+        }
     }
 
     fn take_in(&mut self, now: u64) {

@@ -12,10 +12,20 @@ use sys::{
     packet::PacketSocket,
 };
 
-use crate::{Blind, CaptureId, Identity, SourceReport, estate::Estate};
+use crate::{
+    Blind, CaptureId, Identity, Means, Sockets, SourceReport, estate::Estate, far::Arrivals,
+};
 
 /// How many outputs a source writes to at the most: its files, and what is printed.
 pub(crate) const OUTPUTS: usize = 2;
+
+/// Between two looks whether a namespace is drained: of this machine, and of another.
+const LOOK_HERE: Duration = Duration::from_millis(1);
+const LOOK_FAR: Duration = Duration::from_millis(250);
+
+/// How long the rest of a capture may take to come from another machine: what the far side lets it
+/// wait there, and the way.
+const FAR_DRAINED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A namespace that is, or was, captured.
 #[derive(Debug)]
@@ -65,11 +75,25 @@ pub(crate) enum Place {
 /// What keeps a namespace alive.
 #[derive(Debug)]
 pub(crate) struct Live {
-    sockets: Vec<(Option<u32>, PacketSocket)>,
-    netlink: Netlink,
-    changes: Changes,
+    post: Post,
     /// Since when the sockets refuse everything, and until when the rest may take to come.
     draining: Option<Instant>,
+}
+
+/// Where a namespace is heard of.
+#[derive(Debug)]
+enum Post {
+    Here {
+        sockets: Vec<(Option<u32>, PacketSocket)>,
+        netlink: Netlink,
+        changes: Changes,
+    },
+    /// On another machine.
+    Far {
+        arrivals: Arrivals,
+        /// What of its counts is in ours.
+        counted: Stats,
+    },
 }
 
 /// An interface as one interface block describes it.
@@ -87,13 +111,15 @@ pub(crate) struct Slot {
 
 impl Source {
     pub(crate) fn new(attachment: crate::Attachment, since: u64) -> Result<Self, sys::Error> {
-        let [ask, hear] = attachment.netlink;
-        let live = Live {
-            sockets: attachment.sockets,
-            netlink: Netlink::from_fd(ask),
-            changes: Changes::from_fd(hear)?,
-            draining: None,
+        let post = match attachment.means {
+            Means::Here(Sockets { packet, netlink: [ask, hear], .. }) => Post::Here {
+                sockets: packet,
+                netlink: Netlink::from_fd(ask),
+                changes: Changes::from_fd(hear)?,
+            },
+            Means::Far(arrivals) => Post::Far { arrivals, counted: Stats::default() },
         };
+        let live = Live { post, draining: None };
         let notes = attachment.identity.note.iter().cloned().collect();
         Ok(Self {
             id: attachment.id,
@@ -121,7 +147,16 @@ impl Source {
 
     /// What is to be waited on for news of interfaces.
     pub(crate) fn changes(&self) -> Option<&Changes> {
-        self.live.as_ref().map(|live| &live.changes)
+        match &self.live.as_ref()?.post {
+            Post::Here { changes, .. } => Some(changes),
+            Post::Far { .. } => None,
+        }
+    }
+
+    /// Whether another machine has told of its interfaces since the last call.
+    pub(crate) fn has_news(&self) -> bool {
+        let post = self.live.as_ref().map(|live| &live.post);
+        matches!(post, Some(Post::Far { arrivals, .. }) if arrivals.news())
     }
 
     /// The slot of a frame's interface, if it is known with this hardware type.
@@ -151,7 +186,10 @@ impl Source {
     pub(crate) fn look(&mut self, link_type: Option<LinkType>) -> Vec<usize> {
         let Some(live) = &mut self.live else { return Vec::new() };
         let found = self.found.take();
-        let found = found.unwrap_or_else(|| list(&mut live.netlink, &live.changes));
+        let found = found.unwrap_or_else(|| match &mut live.post {
+            Post::Here { netlink, changes, .. } => list(netlink, changes),
+            Post::Far { arrivals, .. } => arrivals.interfaces(),
+        });
         let mut new = Vec::new();
         for interface in found {
             let known =
@@ -235,7 +273,7 @@ impl Source {
     /// The interface of a new slot, where it needs a socket of its own and has none.
     pub(crate) fn bind_next(&self, slot: usize) -> Option<u32> {
         let index = self.slots[slot].interface.index;
-        let sockets = &self.live.as_ref()?.sockets;
+        let Post::Here { sockets, .. } = &self.live.as_ref()?.post else { return None };
         let listens = |socket: &(Option<u32>, PacketSocket)| socket.0.is_none_or(|i| i == index);
         (!sockets.iter().any(listens)).then_some(index)
     }
@@ -243,8 +281,8 @@ impl Source {
     /// Takes further sockets, unless the namespace was let go meanwhile.
     pub(crate) fn extend(&mut self, sockets: Vec<(Option<u32>, PacketSocket)>) -> bool {
         match &mut self.live {
-            Some(live) if live.draining.is_none() => {
-                live.sockets.extend(sockets);
+            Some(Live { post: Post::Here { sockets: present, .. }, draining: None }) => {
+                present.extend(sockets);
                 true
             }
             _ => false,
@@ -254,13 +292,36 @@ impl Source {
     /// Adds what the kernel counted since the last time, and says how many of it were lost.
     pub(crate) fn count(&mut self) -> u64 {
         let mut lost = 0;
-        for (_, socket) in self.live.iter().flat_map(|live| &live.sockets) {
-            if let Ok(counts) = socket.take_counts() {
-                self.stats.received += u64::from(counts.received);
-                self.stats.dropped_by_kernel += u64::from(counts.dropped);
-                self.stats.freezes += u64::from(counts.freezes);
-                lost += u64::from(counts.dropped);
+        match self.live.as_mut().map(|live| &mut live.post) {
+            Some(Post::Here { sockets, .. }) => {
+                for counts in sockets.iter().filter_map(|(_, socket)| socket.take_counts().ok()) {
+                    self.stats.received += u64::from(counts.received);
+                    self.stats.dropped_by_kernel += u64::from(counts.dropped);
+                    self.stats.freezes += u64::from(counts.freezes);
+                    lost += u64::from(counts.dropped);
+                }
             }
+            // How many were lost comes with the frames behind them.
+            Some(Post::Far { arrivals, counted }) => {
+                let told = arrivals.stats();
+                let stats = &mut self.stats;
+                for (ours, told, counted) in [
+                    (&mut stats.received, told.received, counted.received),
+                    (
+                        &mut stats.dropped_by_kernel,
+                        told.dropped_by_kernel,
+                        counted.dropped_by_kernel,
+                    ),
+                    (&mut stats.dropped_by_us, told.dropped_by_us, counted.dropped_by_us),
+                    (&mut stats.refused, told.refused, counted.refused),
+                    (&mut stats.discarded, told.discarded, counted.discarded),
+                    (&mut stats.freezes, told.freezes, counted.freezes),
+                ] {
+                    *ours += told.saturating_sub(counted);
+                }
+                *counted = told;
+            }
+            None => {}
         }
         lost
     }
@@ -270,9 +331,14 @@ impl Source {
         let Some(live) = &mut self.live else { return };
         if live.draining.is_none() {
             live.draining = Some(Instant::now());
-            for (_, socket) in &live.sockets {
-                // A kernel that took a program takes a shorter one.
-                let _ = socket.attach(&filter::Plan::refuse_all());
+            match &live.post {
+                Post::Here { sockets, .. } => {
+                    for (_, socket) in sockets {
+                        // A kernel that took a program takes a shorter one.
+                        let _ = socket.attach(&filter::Plan::refuse_all());
+                    }
+                }
+                Post::Far { arrivals, .. } => arrivals.refuse(),
             }
         }
     }
@@ -281,7 +347,26 @@ impl Source {
     pub(crate) fn is_drained(&mut self, limit: Duration) -> bool {
         let Some(since) = self.live.as_ref().and_then(|live| live.draining) else { return false };
         self.count();
-        self.read + self.stats.dropped_by_kernel >= self.stats.received || since.elapsed() > limit
+        match self.live.as_ref().map(|live| &live.post) {
+            Some(Post::Far { arrivals, .. }) => {
+                arrivals.is_over() || since.elapsed() > FAR_DRAINED_WITHIN
+            }
+            _ => {
+                let known = self.read + self.stats.dropped_by_kernel;
+                known >= self.stats.received || since.elapsed() > limit
+            }
+        }
+    }
+
+    /// When to look again whether it is drained, where it is being drained.
+    pub(crate) fn looks_again_in(&self) -> Option<Duration> {
+        let live = self.live.as_ref()?;
+        live.draining?;
+        Some(match live.post {
+            Post::Here { .. } => LOOK_HERE,
+            // Its end wakes us.
+            Post::Far { .. } => LOOK_FAR,
+        })
     }
 
     /// Whether [`Source::refuse`] was called and the namespace not yet let go.

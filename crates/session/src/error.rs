@@ -37,6 +37,14 @@ pub enum Error {
         /// Why not.
         source: opener::Error,
     },
+    /// A far side, or what it was asked for.
+    #[error("{target}: {source}")]
+    Far {
+        /// The target.
+        target: String,
+        /// Why not.
+        source: capture::Error,
+    },
     /// The opener process could not be started.
     #[error("cannot start the opener: {source}")]
     StartOpener {
@@ -145,6 +153,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a target was gone when it was to be entered.
+    pub(crate) fn is_not_found(&self) -> bool {
+        match self {
+            Self::Opener { source, .. } => source.reason() == opener::Reason::NotFound,
+            Self::Far { source: capture::Error::FarRefused { refused }, .. } => {
+                refused.reason == capture::far::Reason::NotFound
+            }
+            _ => false,
+        }
+    }
+
     /// A namespace may not be entered: names the capabilities that this process has not, or, where
     /// it has them, what was `said`: one in another user namespace may be missing.
     pub(crate) fn not_permitted(what: String, said: &dyn std::error::Error) -> Self {

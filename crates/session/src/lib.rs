@@ -12,6 +12,7 @@
 //! inside a target's namespace. While a session runs it answers who asks for its [`status`].
 
 mod command_end;
+mod entrance;
 mod error;
 pub mod exec;
 mod follower;

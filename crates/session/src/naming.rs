@@ -4,7 +4,9 @@ use std::{net::IpAddr, time::Duration};
 
 use capture::{Blind, Identity};
 use model::{Container, NetnsId, Origin, Target};
-use opener::{Opened, Place};
+use opener::Place;
+
+use crate::entrance::Entered;
 
 /// Since when a target has been there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub(crate) enum Since {
 
 impl Since {
     /// What was missed of a target that came while others were captured.
-    pub(crate) fn blind(self, opened: &Opened) -> Option<Blind> {
+    pub(crate) fn blind(self, opened: &Entered) -> Option<Blind> {
         let created = opened.created.filter(|_| self == Self::Later)?;
         let time = Duration::from_nanos(opened.attached.saturating_sub(created));
         Some(Blind { time, frames: opened.frames_before })

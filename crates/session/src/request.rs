@@ -97,6 +97,8 @@ pub struct Request {
     pub post_rotate: Option<String>,
     /// Show frames on standard output too.
     pub print: Option<Vec<String>>,
+    /// Let readers move the times of a far side's clock to this machine's, by whole seconds.
+    pub align_clock: bool,
     /// Landlock.
     pub sandbox: Sandbox,
     /// A socket for each interface, as kernels before 6.15 need it; found out when `None`.

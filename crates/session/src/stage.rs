@@ -11,11 +11,11 @@ use capture::{Config, Destination, FileName, Rotation, SectionText};
 use docker::Engine;
 use filter::{Expression, Plan};
 use model::LinkType;
-use opener::Opener;
 use sys::{machine, privileges, signals::Signals};
 
 use crate::{
     Error, Notice, Observer, Output, Request,
+    entrance::Entrance,
     helper::{Door, Helper, Open, Way},
     resolve::{self, Demand, EngineDial, Resolved},
     rights,
@@ -30,7 +30,7 @@ const DESCRIPTORS: u64 = 128;
 
 /// What is left of the stage when the pipeline runs.
 pub(crate) struct Parts {
-    pub(crate) opener: Arc<Opener>,
+    pub(crate) entrance: Entrance,
     pub(crate) dial: Arc<EngineDial>,
     pub(crate) runner: Option<Runner>,
     pub(crate) signals: Signals,
@@ -42,7 +42,7 @@ pub(crate) struct Parts {
 /// What is ready when rights are gone and threads are not there yet.
 pub(crate) struct Stage {
     pub(crate) request: Request,
-    pub(crate) opener: Arc<Opener>,
+    pub(crate) entrance: Entrance,
     pub(crate) dial: Arc<EngineDial>,
     pub(crate) runner: Option<Runner>,
     pub(crate) signals: Signals,
@@ -97,9 +97,10 @@ pub(crate) fn prepare(
     // What is followed is not known before it comes.
     let only = (needs_engine && !request.follow).then_some(&request.selection);
     let Open { opener, dial, helper } = door.open(&request.endpoint, only, observer)?;
+    let entrance = Entrance::Here(opener);
     let plan = Arc::new(plan);
     let stage =
-        Stage { request, opener, dial, runner, signals, plan, destination, print, status, about };
+        Stage { request, entrance, dial, runner, signals, plan, destination, print, status, about };
     Ok((stage, helper))
 }
 
@@ -190,7 +191,7 @@ impl Stage {
     pub(crate) fn into_parts(self) -> (Config, Parts) {
         let Self {
             request,
-            opener,
+            entrance,
             dial,
             runner,
             signals,
@@ -217,9 +218,11 @@ impl Stage {
                 hardware: machine::processor(),
                 os: machine::kernel(),
                 application: request.application.clone(),
-                comment: request.command_line.clone(),
+                comment: entrance.comment(&request.command_line),
+                interface_os: entrance.os(),
+                tsoffset: entrance.tsoffset().filter(|_| request.align_clock),
             },
         };
-        (config, Parts { opener, dial, runner, signals, status, about, request })
+        (config, Parts { entrance, dial, runner, signals, status, about, request })
     }
 }

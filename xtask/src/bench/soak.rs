@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use lab::{Census, Exchange, Footprint, PrivateEngine, Program, Records, Visitors, judge};
+use lab::{Census, Exchange, Footprint, PrivateEngine, Program, Records, Visit, Visitors, judge};
 
 use super::{Bench, Findings, table::Table};
 
@@ -118,12 +118,22 @@ pub(super) fn run(bench: &Bench) -> Result<Findings> {
     judge::all(&file, true)?;
     let records = Records::read(&file)?;
     let seen = Exchange::of_each(&records);
-    let whole = visits.iter().filter(|visit| {
-        seen.get(&(Some(&*visit.interface()), visit.run)) == Some(&Exchange::WHOLE)
-    });
-    let whole = whole.count();
+    let of = |visit: &Visit| seen.get(&(Some(&*visit.interface()), visit.run)).copied();
+    let (whole, torn): (Vec<_>, Vec<_>) =
+        visits.iter().partition(|visit| of(visit) == Some(Exchange::WHOLE));
+    let whole = whole.len();
 
     let mut findings = Findings { summary: vec![table], ..Findings::default() };
+    for visit in torn {
+        let Exchange { questions, answers } = of(visit).unwrap_or_default();
+        let lines = finished.stderr.lines().filter(|line| line.contains(&visit.name));
+        let said: Vec<&str> = lines.collect();
+        findings.notes.push(format!(
+            "{}: questions {questions}, answers {answers}; whaletap said: {}",
+            visit.name,
+            said.join("; ")
+        ));
+    }
     let version = engine.docker().args(["version", "--format", "{{.Server.Version}}"]).run()?;
     findings.notes.push(format!("engine {}", version.stdout_text().trim()));
     findings.judge(

@@ -72,7 +72,7 @@ impl Desk {
                     earlier,
                     self.plan.snaplen(),
                     &self.expression,
-                    &self.section.os,
+                    &self.section,
                     bytes,
                 );
                 source.slots[slot].numbers[which] = Some(output.interfaces);

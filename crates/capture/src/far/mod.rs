@@ -9,8 +9,15 @@
 //! What arrives becomes blocks as a ring has them, in memory of our own: so order, encoding and
 //! everything behind it are the same for frames from here and from afar.
 
+mod arrivals;
 mod arrived;
+mod link;
+mod outbox;
 mod outgoing;
 
+pub use arrivals::Arrivals;
+pub(crate) use arrivals::Receipt;
 pub use arrived::arrived;
+pub use link::{Ahead, FarCapture, Link};
 pub use outgoing::{Outgoing, Patience};
+pub use wire::{ContainerPlace, Host, Place, Reason, Scope, Settings, Spec};

@@ -9,7 +9,7 @@ use std::{
 
 use lab::{Records, judge};
 use sys::ring::Geometry;
-use whaletap_capture::{Attachment, Hold, Report, Rotation};
+use whaletap_capture::{Attachment, Hold, Means, Report, Rotation, Sockets};
 
 use crate::running::{Peer, Running, attach, attachment, attachment_with, geometry};
 
@@ -23,10 +23,16 @@ fn now() -> u64 {
     u64::try_from(since.as_nanos()).unwrap()
 }
 
+/// The frames of what is still to be attached are seen by who holds others up.
+fn watch(hold: &mut Hold, of: &Attachment) {
+    let Means::Here(Sockets { packet, geometry, .. }) = &of.means else { panic!("{of:?}") };
+    hold.watch(packet.iter().map(|(_, socket)| socket), *geometry).unwrap();
+}
+
 /// Holds others up for what is still to be attached.
 fn hold(running: &Running, of: &Attachment, since: u64) -> Hold {
     let mut hold = running.pipeline.hold(since);
-    hold.watch(of.sockets.iter().map(|(_, socket)| socket), of.geometry).unwrap();
+    watch(&mut hold, of);
     hold
 }
 
@@ -83,7 +89,7 @@ fn before_a_ring_is_seen_everything_waits_for_it_and_nothing_once_it_is_given_up
     thread::sleep(ORDERED);
     assert_eq!(packets(&running), 0);
     // It is seen with what is in it already.
-    first.watch(coming.sockets.iter().map(|(_, socket)| socket), coming.geometry).unwrap();
+    watch(&mut first, &coming);
     thread::sleep(ORDERED);
     assert_eq!(packets(&running), 0);
     drop(first);

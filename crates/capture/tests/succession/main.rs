@@ -10,7 +10,7 @@ use lab::judge;
 use running::{Peer, Running, attach, attachment, following, geometry, identity, interfaces};
 use std::time::Duration;
 use sys::ring::Geometry;
-use whaletap_capture::{CaptureId, Error, Identity, RingBuffer, Rotation};
+use whaletap_capture::{CaptureId, Error, Identity, Means, RingBuffer, Rotation};
 
 const ID: CaptureId = CaptureId(0);
 
@@ -220,7 +220,8 @@ fn a_ring_that_cannot_be_mapped_fails_alone() {
     attach(&running, attachment(&peer.namespace, 0, "web"));
     let mut unmappable = attachment(&peer.namespace, 1, "broken");
     let more = geometry().blocks() * 2;
-    unmappable.geometry =
+    let Means::Here(sockets) = &mut unmappable.means else { panic!("{unmappable:?}") };
+    sockets.geometry =
         Geometry::from_parts(geometry().block_bytes(), more, geometry().retire()).unwrap();
     assert_eq!(peer.sockets(), 2);
     let refused = running.pipeline.attach(unmappable);

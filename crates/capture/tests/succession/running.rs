@@ -17,7 +17,8 @@ use pcapng::read::{Block, SliceReader};
 use sys::{netlink, packet::PacketSocket, poll::Waker, ring::Geometry};
 use whaletap_capture::{
     Attachment, Autostop, Blind, CaptureId, Compression, Config, Destination, Error, Event,
-    FileName, Format, Identity, KeepFree, Pipeline, Report, Rotation, SectionText, SourceReport,
+    FileName, Format, Identity, KeepFree, Means, Pipeline, Report, Rotation, SectionText, Sockets,
+    SourceReport,
 };
 
 /// How long anything may take that should take a moment.
@@ -154,10 +155,8 @@ pub(crate) fn attachment_with(
         id: CaptureId(id),
         identity: identity(name),
         netns: NetnsId { dev, ino },
-        sockets: vec![(None, socket)],
-        geometry,
+        means: Means::Here(Sockets { packet: vec![(None, socket)], geometry, netlink }),
         program_refused: false,
-        netlink,
         only: None,
         follows: None,
         blind: None,

@@ -78,6 +78,9 @@ pub(crate) struct ResourceFlags {
     #[arg(long, value_name = "MODE", default_value = "auto", hide_possible_values = true,
           help_heading = RESOURCES)]
     pub(crate) sandbox: SandboxWord,
+    /// Of an engine elsewhere: let readers move its times to this machine's clock, by whole seconds
+    #[arg(long, help_heading = RESOURCES)]
+    pub(crate) align_clock: bool,
     /// A socket for each interface [default: before kernel 6.15]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", hide = true, help_heading = RESOURCES)]

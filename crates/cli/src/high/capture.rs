@@ -89,6 +89,7 @@ pub(crate) fn capture(
         packet_buffered: flags.packet_buffered,
         print: print(&flags, surroundings)?,
         post_rotate: flags.post_rotate,
+        align_clock: flags.resources.align_clock,
         sandbox: sandbox(&flags.resources),
         socket_per_interface: flags.resources.socket_per_interface,
         command_line: surroundings.command_line.clone(),

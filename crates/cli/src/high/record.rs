@@ -84,6 +84,7 @@ pub(crate) fn record(
         packet_buffered: false,
         print: None,
         post_rotate: None,
+        align_clock: flags.resources.align_clock,
         sandbox: sandbox(&flags.resources),
         socket_per_interface: flags.resources.socket_per_interface,
         runtime_directory: runtime_directory(surroundings),

@@ -1,16 +1,17 @@
 //! Targets become captures, and captures end.
 
-use std::{collections::HashMap, os::fd::OwnedFd, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use capture::{Attachment, CaptureId, Hold};
 use filter::Never;
-use model::{NetnsId, Target};
-use opener::{Opened, Opener, Place, Reason, Scope, Spec};
-use sys::{machine, netlink::Netlink, poll::Trigger};
+use model::{Interface, NetnsId, Target};
+use opener::{Place, Scope, Spec};
+use sys::poll::Trigger;
 
 use super::{KEY_TARGET, Supervisor, group::Group};
 use crate::{
     Error, Failed, Notice,
+    entrance::{Entered, Entrance},
     naming::{Since, identity, place},
 };
 
@@ -29,16 +30,16 @@ pub(super) struct Left {
 
 /// Opens every target's namespace. Targets that share one become one group.
 pub(super) fn open_all(
-    opener: &Opener,
+    entrance: &Entrance,
     targets: Vec<Target>,
     spec: &Spec,
     failed: &mut Vec<Failed>,
-) -> Vec<(Group, Opened)> {
-    let mut found: Vec<(Group, Opened)> = Vec::new();
+) -> Vec<(Group, Entered)> {
+    let mut found: Vec<(Group, Entered)> = Vec::new();
     let mut by_netns: HashMap<NetnsId, usize> = HashMap::new();
     for target in targets {
         let name = target.name.clone();
-        match open(opener, &target, spec) {
+        match open(entrance, &target, spec) {
             Ok((place, mut opened)) => match by_netns.get(&opened.netns) {
                 Some(index) => found[*index].0.join(target, place, opened.pidfd),
                 None => {
@@ -54,33 +55,17 @@ pub(super) fn open_all(
 
 /// Opens a target's namespace.
 pub(super) fn open(
-    opener: &Opener,
+    entrance: &Entrance,
     target: &Target,
     spec: &Spec,
-) -> Result<(Place, Opened), Error> {
+) -> Result<(Place, Entered), Error> {
     let name = &target.name;
     let Some(place) = place(target) else {
         let lines = vec![format!("{name} does not run any more")];
         return Err(crate::error::NoSuchTarget { lines }.into());
     };
-    let opened = match opener.open(place.clone(), spec.clone()) {
-        Ok(opened) => opened,
-        Err(error) => return Err(refused(name, error)),
-    };
-    if opened.sockets.is_empty() {
-        let interfaces = opened.missing.join(", ");
-        return Err(Error::NoInterface { target: name.clone(), interfaces });
-    }
-    Ok((place, opened))
-}
-
-fn refused(target: &str, source: opener::Error) -> Error {
-    match source.reason() {
-        Reason::NotPermitted => {
-            Error::NotPermitted { what: format!("entering {target}"), missing: source.to_string() }
-        }
-        _ => Error::Opener { target: target.to_owned(), source },
-    }
+    let entered = entrance.open(name, &place, spec)?;
+    Ok((place, entered))
 }
 
 impl Supervisor<'_> {
@@ -90,7 +75,7 @@ impl Supervisor<'_> {
         &mut self,
         target: Target,
         place: Place,
-        mut opened: Opened,
+        mut opened: Entered,
         since: Since,
         hold: Option<Hold>,
     ) -> Result<(), Error> {
@@ -113,7 +98,7 @@ impl Supervisor<'_> {
     pub(super) fn attach(
         &mut self,
         group: Group,
-        opened: Opened,
+        opened: Entered,
         since: Since,
         hold: Option<Hold>,
     ) -> Result<(), Error> {
@@ -131,7 +116,9 @@ impl Supervisor<'_> {
             let why = "the kernel refuses the program for its length (net.core.optmem_max)";
             self.observer.notice(Notice::InUserSpace { why });
         }
-        self.tell_never(&opened.netlink[0]);
+        if !self.never.is_empty() {
+            self.tell_never(&opened.interfaces());
+        }
         let id = self.next_id;
         self.next_id += 1;
         for pidfd in &group.pidfds {
@@ -146,12 +133,10 @@ impl Supervisor<'_> {
         let blind = since.blind(&opened);
         let attached = self.pipeline.attach(Attachment {
             id: CaptureId(id),
-            identity: identity(&group.targets, group.netns, &machine::hostname(), blind, gap),
+            identity: identity(&group.targets, group.netns, &self.host, blind, gap),
             netns: opened.netns,
-            sockets: opened.sockets,
-            geometry: opened.geometry,
+            means: opened.means,
             program_refused: opened.program_refused || self.judged_here,
-            netlink: opened.netlink,
             only,
             follows: left.as_ref().map(|left| CaptureId(left.id)),
             blind,
@@ -180,21 +165,13 @@ impl Supervisor<'_> {
     /// Tells the pipeline what a group is called now.
     pub(super) fn rename(&self, id: u32) {
         if let Some(group) = self.groups.get(&id) {
-            let identity = identity(&group.targets, group.netns, &machine::hostname(), None, None);
+            let identity = identity(&group.targets, group.netns, &self.host, None, None);
             self.pipeline.rename(CaptureId(id), capture::Identity { note: None, ..identity });
         }
     }
 
     /// Tells of each link type that is there and on which the expression matches nothing.
-    fn tell_never(&mut self, netlink: &OwnedFd) {
-        if self.never.is_empty() {
-            return;
-        }
-        let interfaces = match netlink.try_clone() {
-            Ok(fd) => Netlink::from_fd(fd).interfaces().unwrap_or_default(),
-            // Out of descriptors: the capture itself is about to say so.
-            Err(_) => return,
-        };
+    fn tell_never(&mut self, interfaces: &[Interface]) {
         let is_captured = |name: &String| match self.rings.scope() {
             Scope::Named(names) => names.contains(name),
             _ => true,
@@ -213,8 +190,9 @@ impl Supervisor<'_> {
     /// A socket for an interface that came up where each has its own.
     pub(super) fn extend(&mut self, id: CaptureId, index: u32) {
         let Some(group) = self.groups.get_mut(&id.0) else { return };
+        let Some(opener) = self.stage.entrance.opener() else { return };
         let spec = Spec { scope: Scope::Index(index), ..self.rings.spec(1) };
-        match self.stage.opener.open(group.place.clone(), spec) {
+        match opener.open(group.place.clone(), spec) {
             Ok(opened) if opened.netns == group.netns => {
                 let bytes = opened.geometry.bytes() as u64 * opened.sockets.len() as u64;
                 group.ring_bytes += bytes;
@@ -243,14 +221,16 @@ impl Supervisor<'_> {
 
     /// Looks whether paths still lead where they led.
     pub(super) fn look(&mut self) {
-        if self.opener_gone {
+        // A far side looks for itself.
+        let Some(opener) = self.stage.entrance.opener().filter(|_| !self.opener_gone) else {
             return;
-        }
+        };
+        let opener = Arc::clone(opener);
         let with_paths = self.groups.iter().filter(|(_, group)| !group.paths.is_empty());
         let ids: Vec<u32> = with_paths.map(|(id, _)| *id).collect();
         for id in ids {
             let Some(group) = self.groups.get_mut(&id) else { continue };
-            let (opener, netns) = (&self.stage.opener, group.netns);
+            let netns = group.netns;
             group.paths.retain(|path| match opener.look(path.clone()) {
                 Ok(seen) => seen.netns == netns,
                 Err(opener::Error::Refused { .. }) => false,

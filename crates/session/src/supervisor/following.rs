@@ -1,9 +1,10 @@
 //! Containers come and go.
 
+use std::sync::Arc;
+
 use capture::CaptureId;
 use docker::{Happening, News, What};
 use model::{Container, Target};
-use opener::Reason;
 use sys::poll::Trigger;
 
 use super::{KEY_SANDBOXES, Supervisor, attaching::open};
@@ -55,19 +56,21 @@ impl Supervisor<'_> {
     /// Opens namespaces that have appeared, and lets go of those that are nobody's who is meant.
     pub(super) fn turn_to_sandboxes(&mut self) -> Result<(), Error> {
         let Some(following) = &mut self.following else { return Ok(()) };
-        if self.opener_gone {
+        // A far side tells of no namespaces: what starts there is taken when the engine tells of it.
+        let Some(opener) = self.stage.entrance.opener().filter(|_| !self.opener_gone) else {
             following.sandboxes.wait_no_more();
             return Ok(());
-        }
-        if following.sandboxes.read(&self.stage.opener) {
+        };
+        let opener = Arc::clone(opener);
+        if following.sandboxes.read(&opener) {
             self.watch_sandboxes_anew()?;
         }
         let Some(following) = &mut self.following else { return Ok(()) };
         let (rings, pipeline) = (&self.rings, &self.pipeline);
         let hold = || pipeline.hold(now());
         let spec = |coming| rings.spec(coming);
-        let errors = following.sandboxes.open(&self.stage.opener, hold, spec);
-        following.sandboxes.ask(&self.stage.opener);
+        let errors = following.sandboxes.open(&opener, hold, spec);
+        following.sandboxes.ask(&opener);
         let roster = &following.roster;
         let netns: Vec<_> = self.groups.values().map(|group| group.netns).collect();
         // Dropping them lets them go.
@@ -125,7 +128,9 @@ impl Supervisor<'_> {
             // One that could not be waited for is not there.
             let _ = self.poller.remove(watch);
         }
-        following.sandboxes.renew(&self.stage.opener, &self.stage.dial);
+        if let Some(opener) = self.stage.entrance.opener() {
+            following.sandboxes.renew(opener, &self.stage.dial);
+        }
         self.observer.notice(Notice::EngineBack);
         self.watch_sandboxes()
     }
@@ -193,7 +198,9 @@ impl Supervisor<'_> {
         let run = (container.id.clone(), container.pid);
         let is_captured = self.groups.values().any(|group| group.has_run(&run.0, run.1));
         let Some(following) = &mut self.following else { return Ok(()) };
-        if following.sandboxes.learn(&container.sandbox_key, &self.stage.opener) {
+        if let Some(opener) = self.stage.entrance.opener()
+            && following.sandboxes.learn(&container.sandbox_key, opener)
+        {
             self.watch_sandboxes_anew()?;
         }
         let Some(following) = &self.following else { return Ok(()) };
@@ -201,10 +208,10 @@ impl Supervisor<'_> {
             return Ok(());
         }
         let target = Target::container(container.clone());
-        match open(&self.stage.opener, &target, &self.rings.spec(1)) {
+        match open(&self.stage.entrance, &target, &self.rings.spec(1)) {
             Ok((place, opened)) => self.take_in(target, place, opened, Since::Later, None),
             // It has ended, which is told by an event.
-            Err(Error::Opener { source, .. }) if source.reason() == Reason::NotFound => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
             Err(error) => {
                 if let Some(following) = &mut self.following {
                     if following.refused.len() >= MAX_REFUSED {
@@ -240,14 +247,15 @@ impl Supervisor<'_> {
             return Ok(());
         }
         if held.opened.pidfd.is_none()
-            && let Ok(seen) = self.stage.opener.look(held.place())
+            && let Some(opener) = self.stage.entrance.opener()
+            && let Ok(seen) = opener.look(held.place())
         {
             held.opened.pidfd = seen.pidfd;
         }
         let place = held.place();
         let netns = held.opened.netns;
         let target = Target::container(container);
-        self.take_in(target, place, held.opened, Since::Later, held.hold)?;
+        self.take_in(target, place, held.opened.into(), Since::Later, held.hold)?;
         // One that has ended meanwhile has nobody who could tell its end.
         let over = self.groups.iter().find(|(_, group)| group.netns == netns && group.is_over());
         if let Some(id) = over.map(|(id, _)| *id) {

@@ -1,9 +1,9 @@
 use std::os::fd::OwnedFd;
 
 use model::{NetnsId, Target};
-use opener::{Opened, Place};
+use opener::Place;
 
-use crate::naming::joined;
+use crate::{entrance::Entered, naming::joined};
 
 /// A namespace that is captured, and whose it is.
 #[derive(Debug)]
@@ -24,8 +24,7 @@ pub(super) struct Group {
 
 impl Group {
     /// The group of a target whose namespace was opened.
-    pub(super) fn new(target: Target, place: Place, opened: &mut Opened) -> Self {
-        let ring = opened.geometry.bytes() as u64;
+    pub(super) fn new(target: Target, place: Place, opened: &mut Entered) -> Self {
         Self {
             netns: opened.netns,
             targets: vec![target],
@@ -33,7 +32,7 @@ impl Group {
             paths: is_path(&place).then(|| place.clone()).into_iter().collect(),
             endless: matches!(place, Place::Host),
             place,
-            ring_bytes: ring * opened.sockets.len() as u64,
+            ring_bytes: opened.ring_bytes,
         }
     }
 

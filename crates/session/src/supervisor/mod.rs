@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capture::{Event, Pipeline};
+use capture::{Ending, Event, Pipeline};
 use crossbeam_channel::Receiver;
 use filter::Never;
 use model::{LinkType, Target};
@@ -51,6 +51,7 @@ const KEY_OPENER: u64 = 2;
 const KEY_RUNNER: u64 = 3;
 const KEY_FOLLOWER: u64 = 4;
 const KEY_STATUS: u64 = 5;
+const KEY_LINK: u64 = 6;
 /// From here on a directory of namespaces each.
 const KEY_SANDBOXES: u64 = 8;
 /// From here on a group each.
@@ -70,7 +71,10 @@ const KEY_TARGET: u64 = 16;
 pub fn capture(request: Request, observer: &mut dyn Observer) -> Result<Outcome, Error> {
     let (stage, helper) = prepare(request, observer)?;
     // Before anybody is asked what there is: what comes from here on is seen.
-    let sandboxes = stage.request.follows().then(|| Sandboxes::start(&stage.opener, &stage.dial));
+    let sandboxes = stage.request.follows().then(|| match stage.entrance.opener() {
+        Some(opener) => Sandboxes::start(opener, &stage.dial),
+        None => Sandboxes::default(),
+    });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -97,6 +101,8 @@ struct Supervisor<'a> {
     left: HashMap<String, Left>,
     failed: Vec<Failed>,
     rings: Rings,
+    /// The host on which captures are.
+    host: String,
     /// Link types on which the expression matches nothing, as long as that was not told.
     never: Vec<Never>,
     /// The expression, or the kernel, has to leave some link type's frames to us.
@@ -141,8 +147,9 @@ impl<'a> Supervisor<'a> {
         let chosen: Vec<_> =
             resolved.targets.iter().filter_map(Target::as_container).cloned().collect();
         let rings = Rings::new(&stage.request, &stage.plan);
+        let host = stage.entrance.host();
         let mut failed = Vec::new();
-        let found = open_all(&stage.opener, resolved.targets, &rings.spec(count), &mut failed);
+        let found = open_all(&stage.entrance, resolved.targets, &rings.spec(count), &mut failed);
         for failure in &failed {
             observer.notice(Notice::Failed(failure));
         }
@@ -166,7 +173,7 @@ impl<'a> Supervisor<'a> {
             .any(|link_type| stage.plan.in_user_space(*link_type).is_some());
         let (config, stage) = stage.into_parts();
         let (pipeline, events) = Pipeline::start(config, outputs, waker.clone())?;
-        let (request, opener) = (&stage.request, &stage.opener);
+        let request = &stage.request;
         let following = match sandboxes {
             Some(mut sandboxes) => {
                 let not_running = resolved.not_running.iter();
@@ -174,7 +181,9 @@ impl<'a> Supervisor<'a> {
                 let mut roster = Roster::new(&request.selection, ids);
                 for container in &chosen {
                     roster.learn(container);
-                    sandboxes.learn(&container.sandbox_key, opener);
+                    if let Some(opener) = stage.entrance.opener() {
+                        sandboxes.learn(&container.sandbox_key, opener);
+                    }
                 }
                 let dial = Arc::clone(&stage.dial);
                 let filters = request.selection.filters.clone();
@@ -195,6 +204,7 @@ impl<'a> Supervisor<'a> {
             left: HashMap::new(),
             failed,
             rings,
+            host,
             never,
             judged_here,
             names: Vec::new(),
@@ -245,9 +255,14 @@ impl<'a> Supervisor<'a> {
         self.poller.add(&self.stage.signals, KEY_SIGNAL, Trigger::Level)?;
         self.poller.add(&self.waker, KEY_PIPELINE, Trigger::Level)?;
         // An opener that has already ended is told like one that ends later.
-        if let Ok(pidfd) = PidFd::open(self.stage.opener.pid()) {
+        if let Some(opener) = self.stage.entrance.opener()
+            && let Ok(pidfd) = PidFd::open(opener.pid())
+        {
             self.poller.add(&pidfd, KEY_OPENER, Trigger::Level)?;
             self.opener_watch = Some(pidfd);
+        }
+        if let Some(link) = self.stage.entrance.link() {
+            self.poller.add(link, KEY_LINK, Trigger::Level)?;
         }
         if let Some(runner) = &self.stage.runner {
             self.poller.add(runner.channel(), KEY_RUNNER, Trigger::Level)?;
@@ -293,11 +308,25 @@ impl<'a> Supervisor<'a> {
             }
         }
         let Self {
-            pipeline, events, failed, all_ended, stage, observer, command, following, ..
+            pipeline,
+            events,
+            failed,
+            all_ended,
+            stage,
+            observer,
+            command,
+            following,
+            interrupted,
+            ..
         } = self;
         // It may be about to ask the opener for a connection.
         drop(following);
-        let report = pipeline.join()?;
+        let mut report = pipeline.join()?;
+        if let (Some(error), Ending::Stopped, false) =
+            (stage.entrance.gone(), &report.ending, interrupted)
+        {
+            report.ending = Ending::Failed(error);
+        }
         for event in events.try_iter() {
             if let Event::FileDone { path, rotated } = event {
                 file_done(&path, rotated, &stage, observer);
@@ -360,6 +389,13 @@ impl<'a> Supervisor<'a> {
                 if let Some(status) = &self.stage.status {
                     status.answer(&|| self.report());
                 }
+            }
+            KEY_LINK => {
+                if let Some(link) = self.stage.entrance.link() {
+                    self.poller.remove(link)?;
+                }
+                // What has arrived is written, and the ending says why there is no more.
+                self.stop();
             }
             KEY_FOLLOWER => {
                 if let Some(following) = &self.following {

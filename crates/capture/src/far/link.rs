@@ -1,0 +1,553 @@
+use std::{
+    collections::HashMap,
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use model::NetnsId;
+use sys::poll::{Poller, Trigger, Waker};
+use wire::{
+    Acknowledge, Attach, Attached, Batch, Detach, HEARTBEAT, Hello, Host, Kind, Order, Place,
+    Question, Refused, Report, SILENCE, Settings, Spec, Stream,
+};
+
+use super::{
+    arrivals::{Arrivals, Arrived, Asks, Receipt, Used},
+    arrived,
+    outbox::Outbox,
+};
+use crate::{Error, clock};
+
+/// How long the far side may take for its greeting, and for one answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+/// How often it is asked what time it is: the promptest answer is the most exact.
+const CLOCK_QUESTIONS: u64 = 5;
+/// How much is read in one go, in bytes.
+const PIECE: usize = 64 * 1024;
+/// The most pieces between two looks at what is to be said.
+const PIECES: usize = 32;
+
+const KEY_STREAM: u64 = 0;
+const KEY_WAKER: u64 = 1;
+const KEY_ROOM: u64 = 2;
+
+/// A far side: captures on another machine, over one connection.
+///
+/// A thread of its own reads what arrives and says what is to be said. What arrives waits in memory
+/// until the reader takes it, and that is bounded: the far side sends no more than an
+/// [allowance](wire::Allowance) ahead of what was used here.
+#[derive(Debug)]
+pub struct Link {
+    shared: Arc<Shared>,
+    host: Host,
+    ahead: Ahead,
+    next: AtomicU32,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// By how much the far side's clock is ahead of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ahead {
+    /// Nanoseconds; less than 0 where it is behind.
+    pub nanoseconds: i64,
+    /// By how much that may be wrong: half of the way there and back, in nanoseconds.
+    pub uncertainty: u64,
+}
+
+/// A namespace that is captured on the far side.
+#[derive(Debug)]
+pub struct FarCapture {
+    /// The namespace over there.
+    pub netns: NetnsId,
+    /// Frames are to be judged here, because the kernel there has only the short program.
+    pub program_refused: bool,
+    /// When it was attached, by the far side's clock: nanoseconds since 1970.
+    pub since: u64,
+    /// Its link types' interfaces at that time.
+    pub interfaces: Vec<model::Interface>,
+    /// Its frames.
+    pub arrivals: Arrivals,
+    /// Readable once the far side has let it go: its process has ended, or the link has.
+    pub ended: OwnedFd,
+}
+
+/// What the link's thread and those who ask have in common.
+#[derive(Debug)]
+struct Shared {
+    orders: Sender<Order>,
+    waker: Waker,
+    used: Arc<Used>,
+    captures: Mutex<HashMap<u32, Capture>>,
+    /// Why it has ended.
+    gone: OnceLock<String>,
+    /// Readable then.
+    gone_waker: Waker,
+}
+
+#[derive(Debug)]
+struct Capture {
+    arrivals: Arrivals,
+    /// Who waits for its beginning.
+    answer: Option<Sender<Result<Attached, Refused>>>,
+    /// Closed with its end.
+    _leash: io::PipeWriter,
+}
+
+impl Asks for Shared {
+    fn detach(&self, capture: u32) {
+        self.order(Order::Detach(Detach { capture }));
+    }
+}
+
+impl Shared {
+    fn order(&self, order: Order) {
+        // A link that has ended takes none.
+        let _ = self.orders.send(order);
+        self.waker.wake();
+    }
+
+    fn captures(&self) -> MutexGuard<'_, HashMap<u32, Capture>> {
+        self.captures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Link {
+    /// Greets the far side at the other end of `stream`, which must be of the build `build`, and
+    /// begins.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Wire`] where it is of another version or none of ours at all; [`Error::FarGone`] when
+    /// it does not answer.
+    pub fn start(stream: UnixStream, build: &str, settings: Settings) -> Result<Self, Error> {
+        let mut greeting = Greeting { stream, incoming: Stream::default() };
+        let mut outbox = Outbox::begin();
+        outbox.put(Kind::Hello, &Hello::new(build, None).to_bytes())?;
+        let host = greeting.exchange(outbox, |kind, payload| match kind {
+            Kind::Hello => Some(Hello::read(payload, build).map(|hello| hello.host)),
+            _ => None,
+        })?;
+        let Some(host) = host else {
+            return Err(Error::Wire { source: wire::Error::Malformed { what: "a greeting" } });
+        };
+        let mut outbox = Outbox::default();
+        outbox.put(Kind::Order, &Order::Settings(settings).to_bytes())?;
+        greeting.stream.write_all(outbox.waiting()).map_err(silent)?;
+        let ahead = greeting.ask_time()?;
+        clock::set_ahead(ahead.nanoseconds);
+
+        let waker = Waker::new()?;
+        let (orders, queue) = unbounded();
+        let shared = Arc::new(Shared {
+            orders,
+            waker: waker.clone(),
+            used: Arc::new(Used::new(waker)),
+            captures: Mutex::default(),
+            gone: OnceLock::new(),
+            gone_waker: Waker::new()?,
+        });
+        let line = Line::new(greeting, Arc::clone(&shared), queue)?;
+        let thread = thread::Builder::new().name("far".to_owned()).spawn(move || line.run());
+        let thread = Some(thread.map_err(|source| Error::Thread { source })?);
+        Ok(Self { shared, host, ahead, next: AtomicU32::new(0), thread })
+    }
+
+    /// Where the far side runs.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// What its clock shows.
+    #[must_use]
+    pub fn ahead(&self) -> Ahead {
+        self.ahead
+    }
+
+    /// Captures a namespace over there; comes back when it is captured.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FarRefused`]; [`Error::FarGone`].
+    pub fn attach(&self, place: Place, spec: Spec) -> Result<FarCapture, Error> {
+        let capture = self.next.fetch_add(1, Ordering::Relaxed);
+        let (answer, attached) = bounded(1);
+        let (ended, leash) = io::pipe().map_err(sys::Error::call("pipe2"))?;
+        let asks: Arc<dyn Asks> = Arc::<Shared>::clone(&self.shared);
+        let arrivals = Arrivals::new(capture, asks);
+        let mine = Capture { arrivals: arrivals.clone(), answer: Some(answer), _leash: leash };
+        self.shared.captures().insert(capture, mine);
+        self.shared.order(Order::Attach(Box::new(Attach { capture, place, spec })));
+        if self.shared.gone.get().is_some() {
+            // Its thread may have cleared away before this was there.
+            self.shared.captures().remove(&capture);
+            return Err(self.why_gone());
+        }
+        match attached.recv_timeout(ANSWERS_WITHIN) {
+            Ok(Ok(attached)) => Ok(FarCapture {
+                netns: attached.netns,
+                program_refused: attached.program_refused,
+                since: attached.since,
+                interfaces: attached.interfaces,
+                arrivals,
+                ended: ended.into(),
+            }),
+            Ok(Err(refused)) => Err(Error::FarRefused { refused }),
+            Err(_) => {
+                self.shared.order(Order::Detach(Detach { capture }));
+                Err(self.why_gone())
+            }
+        }
+    }
+
+    fn why_gone(&self) -> Error {
+        let why = self.shared.gone.get();
+        let why = why.map_or_else(|| "it does not answer".to_owned(), String::clone);
+        Error::FarGone { why }
+    }
+
+    /// Why it has ended, if it has. Text from outside is made safe for a terminal.
+    #[must_use]
+    pub fn gone(&self) -> Option<Error> {
+        self.shared.gone.get().map(|_| self.why_gone())
+    }
+}
+
+/// Readable once the link has ended.
+impl AsFd for Link {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.shared.gone_waker.as_fd()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.shared.order(Order::End);
+        if let Some(thread) = self.thread.take() {
+            // A panic has ended the link, and that was told.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn silent(error: io::Error) -> Error {
+    let why = match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it does not answer".to_owned(),
+        _ => error.to_string(),
+    };
+    Error::FarGone { why }
+}
+
+/// The beginning: question and answer.
+#[derive(Debug)]
+struct Greeting {
+    stream: UnixStream,
+    incoming: Stream,
+}
+
+impl Greeting {
+    /// Says something and reads until `answer` finds what it waits for.
+    fn exchange<T>(
+        &mut self,
+        outbox: Outbox,
+        mut answer: impl FnMut(Kind, &[u8]) -> Option<Result<T, wire::Error>>,
+    ) -> Result<T, Error> {
+        let until = Instant::now() + ANSWERS_WITHIN;
+        let limit = Some(ANSWERS_WITHIN);
+        self.stream.set_read_timeout(limit).map_err(silent)?;
+        self.stream.set_write_timeout(limit).map_err(silent)?;
+        self.stream.write_all(outbox.waiting()).map_err(silent)?;
+        let mut piece = [0; 4096];
+        while Instant::now() < until {
+            while let Some((kind, payload)) = self.incoming.next_message()? {
+                if let Some(answer) = answer(kind, payload) {
+                    return Ok(answer?);
+                }
+            }
+            match self.stream.read(&mut piece).map_err(silent)? {
+                0 => return Err(Error::FarGone { why: "it ended at once".to_owned() }),
+                read => self.incoming.feed(&piece[..read]),
+            }
+        }
+        Err(silent(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Compares clocks.
+    fn ask_time(&mut self) -> Result<Ahead, Error> {
+        let mut best: Option<Ahead> = None;
+        for number in 0..CLOCK_QUESTIONS {
+            let mut outbox = Outbox::default();
+            outbox.put(Kind::Order, &Order::Clock(Question { number }).to_bytes())?;
+            let before = clock::own();
+            let there = self.exchange(outbox, |kind, payload| {
+                let report = (kind == Kind::Report).then(|| Report::read(payload))?;
+                match report {
+                    Ok(Report::Clock(clock)) if clock.number == number => Some(Ok(clock.now)),
+                    Ok(_) => None,
+                    Err(error) => Some(Err(error)),
+                }
+            })?;
+            let after = clock::own();
+            let uncertainty = after.saturating_sub(before) / 2;
+            let nanoseconds = i128::from(there) - i128::from(before + uncertainty);
+            let nanoseconds = i64::try_from(nanoseconds).unwrap_or(0);
+            let found = Ahead { nanoseconds, uncertainty };
+            if best.is_none_or(|best| found.uncertainty < best.uncertainty) {
+                best = Some(found);
+            }
+        }
+        Ok(best.unwrap_or(Ahead { nanoseconds: 0, uncertainty: 0 }))
+    }
+}
+
+/// The thread's side.
+struct Line {
+    stream: UnixStream,
+    /// The same, to be waited for until there is room.
+    room: UnixStream,
+    awaits_room: bool,
+    incoming: Stream,
+    outbox: Outbox,
+    shared: Arc<Shared>,
+    queue: Receiver<Order>,
+    poller: Poller,
+    acknowledged: u64,
+    spoke: Instant,
+    heard: Instant,
+    /// Everything has been let go: the far side ends.
+    ending: Option<Instant>,
+}
+
+/// Why a line ends.
+enum End {
+    /// It was to.
+    Over,
+    Broken(String),
+}
+
+impl Line {
+    fn new(greeting: Greeting, shared: Arc<Shared>, queue: Receiver<Order>) -> Result<Self, Error> {
+        let Greeting { stream, incoming } = greeting;
+        stream.set_nonblocking(true).map_err(silent)?;
+        let room = stream.try_clone().map_err(silent)?;
+        let poller = Poller::new()?;
+        poller.add(&stream, KEY_STREAM, Trigger::Level)?;
+        poller.add(&shared.waker, KEY_WAKER, Trigger::Level)?;
+        let now = Instant::now();
+        Ok(Self {
+            stream,
+            room,
+            awaits_room: false,
+            incoming,
+            outbox: Outbox::default(),
+            shared,
+            queue,
+            poller,
+            acknowledged: 0,
+            spoke: now,
+            heard: now,
+            ending: None,
+        })
+    }
+
+    fn run(mut self) {
+        let end = loop {
+            match self.turn() {
+                Ok(()) => {}
+                Err(end) => break end,
+            }
+        };
+        let why = match end {
+            End::Over => "it was ended".to_owned(),
+            End::Broken(why) => why,
+        };
+        // Whoever attaches from here on sees it, and all others are told.
+        let _ = self.shared.gone.set(why);
+        for (_, capture) in self.shared.captures().drain() {
+            capture.arrivals.put_end();
+        }
+        self.shared.gone_waker.wake();
+    }
+
+    fn turn(&mut self) -> Result<(), End> {
+        let broken = |error: &dyn std::fmt::Display| End::Broken(error.to_string());
+        let beat = HEARTBEAT.saturating_sub(self.spoke.elapsed());
+        let silence = SILENCE.saturating_sub(self.heard.elapsed());
+        let keys = self.poller.wait(Some(beat.min(silence))).map_err(|error| broken(&error))?;
+        if keys.contains(&KEY_WAKER) {
+            self.shared.waker.reset();
+        }
+        while let Ok(order) = self.queue.try_recv() {
+            if order == Order::End {
+                self.ending = Some(Instant::now());
+            }
+            self.say(&order)?;
+        }
+        let used = self.shared.used.bytes();
+        if used > self.acknowledged {
+            self.acknowledged = used;
+            self.say(&Order::Acknowledge(Acknowledge { bytes: used }))?;
+        }
+        if self.spoke.elapsed() >= HEARTBEAT {
+            self.say(&Order::Heartbeat)?;
+        }
+        self.write()?;
+        if keys.contains(&KEY_STREAM) {
+            self.read()?;
+        }
+        if self.heard.elapsed() >= SILENCE {
+            let seconds = SILENCE.as_secs();
+            return Err(End::Broken(format!("it has said nothing for {seconds} s")));
+        }
+        if self.ending.is_some_and(|since| since.elapsed() >= SILENCE) {
+            return Err(End::Over);
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, order: &Order) -> Result<(), End> {
+        self.spoke = Instant::now();
+        let put = self.outbox.put(Kind::Order, &order.to_bytes());
+        put.map_err(|error| End::Broken(error.to_string()))
+    }
+
+    fn write(&mut self) -> Result<(), End> {
+        while !self.outbox.waiting().is_empty() {
+            match self.stream.write(self.outbox.waiting()) {
+                Ok(written) => self.outbox.written(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.broken_by(&error)),
+            }
+        }
+        let awaits = !self.outbox.waiting().is_empty();
+        if awaits != self.awaits_room {
+            self.awaits_room = awaits;
+            let changed = if awaits {
+                self.poller.add(&self.room, KEY_ROOM, Trigger::Room)
+            } else {
+                self.poller.remove(&self.room)
+            };
+            changed.map_err(|error| End::Broken(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), End> {
+        let mut piece = vec![0; PIECE];
+        for _ in 0..PIECES {
+            match self.stream.read(&mut piece) {
+                Ok(0) => {
+                    let cut = self.incoming.end().err();
+                    let why = cut.map_or_else(|| "it ended".to_owned(), |cut| cut.to_string());
+                    return Err(if self.ending.is_some() { End::Over } else { End::Broken(why) });
+                }
+                Ok(read) => {
+                    self.heard = Instant::now();
+                    self.incoming.feed(&piece[..read]);
+                    self.hear()?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.broken_by(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection that breaks while the end is awaited has ended.
+    fn broken_by(&self, error: &io::Error) -> End {
+        if self.ending.is_some() { End::Over } else { End::Broken(error.to_string()) }
+    }
+
+    fn hear(&mut self) -> Result<(), End> {
+        let Self { incoming, shared, .. } = self;
+        let broken = |error: wire::Error| End::Broken(error.to_string());
+        while let Some((kind, payload)) = incoming.next_message().map_err(broken)? {
+            match kind {
+                Kind::Batch => {
+                    let receipt = Receipt::new(payload.len() as u64, Arc::clone(&shared.used));
+                    let batch = Batch::read(payload).map_err(broken)?;
+                    // What is nobody's any more is used by that.
+                    if let Some(capture) = shared.captures().get(&batch.capture) {
+                        let block = arrived(&batch);
+                        let arrived = Arrived { block, lost: batch.lost, receipt };
+                        capture.arrivals.put_block(arrived);
+                    }
+                }
+                Kind::Report => {
+                    let report = Report::read(payload).map_err(broken)?;
+                    shared.hear(report)?;
+                }
+                Kind::Hello | Kind::Order => {
+                    return Err(broken(wire::Error::Malformed { what: "a message out of place" }));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn hear(&self, report: Report) -> Result<(), End> {
+        let mut captures = self.captures();
+        match report {
+            Report::Attached(attached) => {
+                if let Some(capture) = captures.get_mut(&attached.capture) {
+                    capture.arrivals.put_interfaces(attached.interfaces.clone());
+                    if let Some(answer) = capture.answer.take() {
+                        // Who has given up has let it go.
+                        let _ = answer.send(Ok(attached));
+                    }
+                }
+            }
+            Report::Refused(refused) => {
+                if let Some(capture) = captures.remove(&refused.capture) {
+                    capture.arrivals.put_end();
+                    if let Some(answer) = capture.answer {
+                        let _ = answer.send(Err(refused));
+                    }
+                }
+            }
+            Report::Interfaces(told) => {
+                if let Some(capture) = captures.get(&told.capture) {
+                    capture.arrivals.put_interfaces(told.interfaces);
+                }
+            }
+            Report::Settled(told) => {
+                if let Some(capture) = captures.get(&told.capture) {
+                    capture.arrivals.put_settled(told.until);
+                }
+            }
+            Report::Counts(told) => {
+                if let Some(capture) = captures.get(&told.capture) {
+                    capture.arrivals.put_stats(told.stats);
+                }
+            }
+            Report::Detached(told) => {
+                if let Some(capture) = captures.remove(&told.capture) {
+                    capture.arrivals.put_stats(told.stats);
+                    capture.arrivals.put_end();
+                }
+            }
+            Report::Ended(ended) => {
+                return Err(match ended.text {
+                    Some(why) => End::Broken(why),
+                    None => End::Over,
+                });
+            }
+            Report::Clock(_) | Report::Notice(_) | Report::Heartbeat => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! How namespaces are entered: by an opener of this machine, or by a far side.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use capture::{
+    Means, Sockets,
+    far::{self, Ahead, FarCapture, Link},
+};
+use model::{Interface, NetnsId};
+use opener::{Opened, Opener, Place, Reason, Scope, Spec};
+use sys::{machine, netlink::Netlink};
+
+use crate::Error;
+
+/// Who enters them.
+#[derive(Debug)]
+pub(crate) enum Entrance {
+    /// An opener: descriptors come from it.
+    Here(Arc<Opener>),
+    /// A program on another machine: frames come from it.
+    #[expect(dead_code, reason = "nobody starts one yet")]
+    Far(Arc<Link>),
+}
+
+/// A namespace that was entered, and what it takes to capture it.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub(crate) netns: NetnsId,
+    /// Readable once the process through which it was found has ended.
+    pub(crate) pidfd: Option<OwnedFd>,
+    pub(crate) program_refused: bool,
+    /// Interfaces that were named and are not there.
+    pub(crate) missing: Vec<String>,
+    /// As [`Opened::created`].
+    pub(crate) created: Option<u64>,
+    /// As [`Opened::frames_before`].
+    pub(crate) frames_before: u64,
+    /// When its sockets had been bound, in nanoseconds since the epoch.
+    pub(crate) attached: u64,
+    /// Bytes of its rings on this machine.
+    pub(crate) ring_bytes: u64,
+    pub(crate) means: Means,
+    /// The interfaces that another machine has told of.
+    told: Vec<Interface>,
+}
+
+impl From<Opened> for Entered {
+    fn from(opened: Opened) -> Self {
+        Self {
+            netns: opened.netns,
+            pidfd: opened.pidfd,
+            program_refused: opened.program_refused,
+            missing: opened.missing,
+            created: opened.created,
+            frames_before: opened.frames_before,
+            attached: opened.attached,
+            ring_bytes: opened.geometry.bytes() as u64 * opened.sockets.len() as u64,
+            means: Means::Here(Sockets {
+                packet: opened.sockets,
+                geometry: opened.geometry,
+                netlink: opened.netlink,
+            }),
+            told: Vec::new(),
+        }
+    }
+}
+
+impl Entered {
+    fn far(capture: FarCapture) -> Self {
+        let FarCapture { netns, program_refused, since, interfaces, arrivals, ended } = capture;
+        Self {
+            netns,
+            pidfd: Some(ended),
+            program_refused,
+            missing: Vec::new(),
+            created: None,
+            frames_before: 0,
+            attached: since,
+            ring_bytes: 0,
+            means: Means::Far(arrivals),
+            told: interfaces,
+        }
+    }
+
+    /// Whether nothing is listened on.
+    fn is_deaf(&self) -> bool {
+        matches!(&self.means, Means::Here(sockets) if sockets.packet.is_empty())
+    }
+
+    /// The interfaces that are there now; none where they cannot be asked for.
+    pub(crate) fn interfaces(&self) -> Vec<Interface> {
+        match &self.means {
+            // Out of descriptors: the capture itself is about to say so.
+            Means::Here(sockets) => sockets.netlink[0]
+                .try_clone()
+                .ok()
+                .and_then(|fd| Netlink::from_fd(fd).interfaces().ok())
+                .unwrap_or_default(),
+            Means::Far(_) => self.told.clone(),
+        }
+    }
+}
+
+impl Entrance {
+    /// The opener of this machine, if it is that.
+    pub(crate) fn opener(&self) -> Option<&Arc<Opener>> {
+        match self {
+            Self::Here(opener) => Some(opener),
+            Self::Far(_) => None,
+        }
+    }
+
+    /// Opens `target`'s namespace.
+    pub(crate) fn open(&self, target: &str, place: &Place, spec: &Spec) -> Result<Entered, Error> {
+        let entered: Entered = match self {
+            Self::Here(opener) => {
+                let opened = opener.open(place.clone(), spec.clone());
+                opened.map_err(|source| refused(target, source))?.into()
+            }
+            Self::Far(link) => {
+                let Some(place) = far_place(place) else {
+                    let lines = vec![format!("{target} has no place that could be told elsewhere")];
+                    return Err(crate::error::NoSuchTarget { lines }.into());
+                };
+                let attached = link.attach(place, far_spec(spec));
+                Entered::far(attached.map_err(|source| far_refused(target, source))?)
+            }
+        };
+        if entered.is_deaf() {
+            let interfaces = entered.missing.join(", ");
+            return Err(Error::NoInterface { target: target.to_owned(), interfaces });
+        }
+        Ok(entered)
+    }
+
+    /// The host on which captures are.
+    pub(crate) fn host(&self) -> String {
+        match self {
+            Self::Here(_) => machine::hostname(),
+            Self::Far(link) => link.host().name.clone(),
+        }
+    }
+
+    /// The operating system of that host.
+    pub(crate) fn os(&self) -> String {
+        match self {
+            Self::Here(_) => machine::kernel(),
+            Self::Far(link) => {
+                let host = link.host();
+                format!("Linux {} {}", host.kernel, host.architecture)
+            }
+        }
+    }
+
+    /// What a file says of its making: what was asked for, and whose clock its times are.
+    pub(crate) fn comment(&self, command_line: &str) -> String {
+        let Self::Far(link) = self else { return command_line.to_owned() };
+        let Ahead { nanoseconds, uncertainty } = link.ahead();
+        format!(
+            "{command_line}\ntimes are those of {}, whose clock was {:.6} s ahead of this machine's \
+             when the capture began, give or take {:.6} s",
+            link.host().name,
+            Duration::from_nanos(nanoseconds.unsigned_abs()).as_secs_f64()
+                * if nanoseconds < 0 { -1.0 } else { 1.0 },
+            Duration::from_nanos(uncertainty).as_secs_f64(),
+        )
+    }
+
+    /// Whole seconds by which times are to be moved to be this machine's.
+    pub(crate) fn tsoffset(&self) -> Option<i64> {
+        const SECOND: i64 = 1_000_000_000;
+        let Self::Far(link) = self else { return None };
+        let ahead = link.ahead().nanoseconds;
+        // To the nearest.
+        let seconds = (ahead.abs() + SECOND / 2) / SECOND * ahead.signum();
+        (seconds != 0).then_some(-seconds)
+    }
+
+    /// Readable once nothing can be entered any more.
+    pub(crate) fn link(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Here(_) => None,
+            Self::Far(link) => Some(link.as_fd()),
+        }
+    }
+
+    /// Why that is so.
+    pub(crate) fn gone(&self) -> Option<capture::Error> {
+        match self {
+            Self::Here(_) => None,
+            Self::Far(link) => link.gone(),
+        }
+    }
+}
+
+fn refused(target: &str, source: opener::Error) -> Error {
+    match source.reason() {
+        Reason::NotPermitted => {
+            Error::NotPermitted { what: format!("entering {target}"), missing: source.to_string() }
+        }
+        _ => Error::Opener { target: target.to_owned(), source },
+    }
+}
+
+fn far_refused(target: &str, source: capture::Error) -> Error {
+    match &source {
+        capture::Error::FarRefused { refused } if refused.reason == far::Reason::NotPermitted => {
+            Error::NotPermitted { what: format!("entering {target}"), missing: source.to_string() }
+        }
+        _ => Error::Far { target: target.to_owned(), source },
+    }
+}
+
+/// Where it is in the far side's world.
+fn far_place(place: &Place) -> Option<far::Place> {
+    Some(match place {
+        Place::Container { pid, id, sandbox_key } => far::Place::Container(far::ContainerPlace {
+            pid: *pid,
+            id: id.clone(),
+            sandbox_key: sandbox_key.clone(),
+        }),
+        Place::Process { pid } => far::Place::Process(*pid),
+        Place::Netns { path } => far::Place::Netns(path.clone()),
+        Place::Host => far::Place::Host,
+        Place::Sandbox { .. } => return None,
+    })
+}
+
+fn far_spec(spec: &Spec) -> far::Spec {
+    far::Spec {
+        program: spec.program.clone(),
+        fallback: spec.fallback.clone(),
+        ring: u32::try_from(spec.geometry.bytes()).unwrap_or(u32::MAX),
+        retire: u32::try_from(spec.geometry.retire().as_micros()).unwrap_or(u32::MAX),
+        scope: match &spec.scope {
+            Scope::Namespace => far::Scope::Namespace,
+            // The far side knows its own kernel, and its interfaces as they come.
+            Scope::EachInterface | Scope::Index(_) => far::Scope::EachInterface,
+            Scope::Named(names) => far::Scope::Named(names.clone()),
+        },
+        promiscuous: spec.promiscuous,
+    }
+}
