@@ -1,6 +1,8 @@
 //! A pipeline whose frames come over a link. The far side is played, message by message: what a real
 //! one does with real namespaces is shown where it is built.
 
+#![expect(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
+
 #[path = "../succession/running.rs"]
 #[expect(dead_code, reason = "here there are no namespaces")]
 mod running;
