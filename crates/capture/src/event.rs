@@ -61,6 +61,13 @@ pub enum Event {
         /// What is wrong.
         trouble: SpillTrouble,
     },
+    /// A capture that was to be attached aside is not.
+    NotAttached {
+        /// Which.
+        id: CaptureId,
+        /// Why not.
+        error: Error,
+    },
     /// Somebody set the clock by so many nanoseconds, so that timestamps jump there.
     ClockStepped {
         /// Forward when positive.

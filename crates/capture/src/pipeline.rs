@@ -10,6 +10,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use model::Interface;
 use sys::{packet::PacketSocket, poll::Waker, ring::Geometry};
 
 use crate::{
@@ -66,12 +67,34 @@ impl Pipeline {
     /// When its rings cannot be mapped, or the pipeline has ended.
     pub fn attach(&self, attachment: Attachment) -> Result<(), Error> {
         let (answer, attached) = bounded(1);
-        let found = match &attachment.means {
-            Means::Here(sockets) => list_early(&sockets.netlink),
-            Means::Far(_) => None,
-        };
+        let found = interfaces_of(&attachment);
         self.tell(Command::Attach(Box::new(attachment), found, answer));
         attached.recv().unwrap_or(Err(Error::Ended))
+    }
+
+    /// The same for who has no time: comes back at once. What is told of the capture meanwhile is
+    /// heard when it is attached; where it cannot be, an [`Event::NotAttached`] follows.
+    ///
+    /// To ask a namespace for its interfaces takes some 100 ms where devices come and go all the
+    /// time, and whoever waits for that opens no other namespace.
+    ///
+    /// # Errors
+    /// When there is no thread left that could ask.
+    pub fn attach_aside(&self, attachment: Attachment) -> Result<(), Error> {
+        let id = attachment.id;
+        self.tell(Command::Announce(id));
+        let (commands, waker) = (self.commands.clone(), self.waker.clone());
+        let ask = move || {
+            let found = interfaces_of(&attachment);
+            // Who has ended captures nothing any more.
+            let _ = commands.send(Command::AttachAnnounced(Box::new(attachment), found));
+            waker.wake();
+        };
+        let asking = thread::Builder::new().name("attaching".to_owned()).spawn(ask);
+        asking.map(drop).map_err(|source| {
+            self.tell(Command::Renounce(id));
+            Error::Thread { source }
+        })
     }
 
     /// Something is about to be captured whose frames are from `since` on, in nanoseconds since the
@@ -172,6 +195,14 @@ impl Pipeline {
         // Who has ended hears nothing, and answers nothing.
         let _ = self.commands.send(command);
         self.waker.wake();
+    }
+}
+
+/// The interfaces of what is to be attached, where they are asked for here.
+fn interfaces_of(attachment: &Attachment) -> Option<Vec<Interface>> {
+    match &attachment.means {
+        Means::Here(sockets) => list_early(&sockets.netlink),
+        Means::Far(_) => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::{BinaryHeap, HashMap, VecDeque},
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -36,6 +36,12 @@ use crate::{
 pub(crate) enum Command {
     /// With its interfaces, where they were asked for.
     Attach(Box<Attachment>, Option<Vec<Interface>>, Sender<Result<(), Error>>),
+    /// One will be attached: what is told of it until then is for later.
+    Announce(CaptureId),
+    /// It will not.
+    Renounce(CaptureId),
+    /// One that was announced.
+    AttachAnnounced(Box<Attachment>, Option<Vec<Interface>>),
     Hold {
         id: u64,
         since: u64,
@@ -99,6 +105,8 @@ pub(crate) struct Reader {
     /// How far the fullest ring got, in thousandths, and in which time.
     fill: (u32, Duration),
     heap: BinaryHeap<Reverse<(u64, usize)>>,
+    /// Captures that will be attached, and what was told of them meanwhile.
+    announced: HashMap<CaptureId, Vec<Command>>,
     /// What is called otherwise once all that came before is written.
     renames: VecDeque<Renaming>,
     step_watch: StepWatch,
@@ -112,6 +120,21 @@ pub(crate) struct Reader {
     paused: bool,
     stopping: bool,
     next_turn: Option<u64>,
+}
+
+impl Command {
+    /// The capture that has to be attached before this can be obeyed.
+    fn waits_for(&self) -> Option<CaptureId> {
+        match self {
+            Self::AttachAnnounced(attachment, _) => attachment.follows,
+            Self::Extend(id, ..)
+            | Self::Detach(id, _)
+            | Self::Forget(id)
+            | Self::Rename(id, _)
+            | Self::Trigger(Some(id), _) => Some(*id),
+            _ => None,
+        }
+    }
 }
 
 impl Reader {
@@ -172,6 +195,7 @@ impl Reader {
             took_at: Instant::now(),
             fill: (0, Duration::ZERO),
             heap: BinaryHeap::new(),
+            announced: HashMap::new(),
             renames: VecDeque::new(),
             step_watch: StepWatch::new(),
             started: Instant::now(),
@@ -218,7 +242,7 @@ impl Reader {
         Ok(match &self.desk.ending {
             Some(ending) if ending.writes_the_rest() => {
                 self.stop();
-                self.lanes.is_empty()
+                self.lanes.is_empty() && self.announced.is_empty()
             }
             Some(_) => true,
             None => false,
@@ -292,10 +316,29 @@ impl Reader {
     }
 
     fn obey(&mut self, command: Command) {
+        if let Some(id) = command.waits_for()
+            && let Some(later) = self.announced.get_mut(&id)
+        {
+            later.push(command);
+            return;
+        }
         match command {
+            Command::Announce(id) => {
+                self.announced.insert(id, Vec::new());
+            }
+            Command::Renounce(id) => {
+                self.announced.remove(&id);
+            }
+            Command::AttachAnnounced(attachment, found) => {
+                self.attach_announced(*attachment, found);
+            }
             Command::Attach(attachment, found, answer) => {
                 // Whoever asked may have given up.
-                let _ = answer.send(self.attach(*attachment, found));
+                let _ = answer.send(match self.desk.ending {
+                    // Nobody would put an end to it.
+                    Some(_) => Err(Error::Ended),
+                    None => self.attach(*attachment, found),
+                });
             }
             Command::Hold { id, since } if self.desk.ending.is_none() => {
                 self.holds.begin(id, since);
@@ -333,6 +376,26 @@ impl Reader {
         }
     }
 
+    fn attach_announced(&mut self, attachment: Attachment, found: Option<Vec<Interface>>) {
+        let id = attachment.id;
+        let Some(later) = self.announced.remove(&id) else { return };
+        // What was announced before the end belongs to what is still written.
+        let is_late = self.desk.ending.as_ref().is_some_and(|ending| !ending.writes_the_rest());
+        let attached = if is_late { Err(Error::Ended) } else { self.attach(attachment, found) };
+        match attached {
+            Ok(()) => {
+                if self.stopping {
+                    // What it has by now is what was asked for before the end.
+                    self.refuse_all();
+                }
+            }
+            Err(error) => self.desk.tell(Event::NotAttached { id, error }),
+        }
+        for command in later {
+            self.obey(command);
+        }
+    }
+
     /// What fails leaves nothing behind: descriptors that are closed are not waited for, and
     /// outputs are made when nothing can fail any more.
     fn attach(
@@ -340,10 +403,6 @@ impl Reader {
         mut attachment: Attachment,
         found: Option<Vec<Interface>>,
     ) -> Result<(), Error> {
-        if self.desk.ending.is_some() {
-            // Nobody would put an end to it.
-            return Err(Error::Ended);
-        }
         let index = self.desk.next_seat();
         let follows = attachment.follows;
         let mut rings = Vec::new();

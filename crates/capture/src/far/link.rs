@@ -189,9 +189,9 @@ impl Link {
         self.shared.captures().insert(capture, mine);
         self.shared.order(Order::Attach(Box::new(Attach { capture, place, spec })));
         if self.shared.gone.get().is_some() {
-            // Its thread may have cleared away before this was there.
+            // Its thread may have cleared away before this was there. An answer may have come.
             self.shared.captures().remove(&capture);
-            return Err(self.why_gone());
+            arrivals.put_end();
         }
         match attached.recv_timeout(ANSWERS_WITHIN) {
             Ok(Ok(attached)) => Ok(FarCapture {

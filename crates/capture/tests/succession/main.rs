@@ -7,7 +7,9 @@ mod holding;
 mod running;
 
 use lab::judge;
-use running::{Peer, Running, attach, attachment, following, geometry, identity, interfaces};
+use running::{
+    Peer, Running, attach, attachment, eventually, following, geometry, identity, interfaces,
+};
 use std::time::Duration;
 use sys::ring::Geometry;
 use whaletap_capture::{CaptureId, Error, Identity, Means, RingBuffer, Rotation};
@@ -159,7 +161,9 @@ fn a_file_of_its_own_goes_on_for_who_comes_back_and_ends_for_who_is_forgotten() 
     running.pipeline.detach(CaptureId(2));
     running.detached();
     attach(&running, attachment(&peer.namespace, 3, "web"));
-    assert_eq!(running.names(), ["x-web-1.pcapng", "x-web-2.pcapng", "x-web.pcapng"]);
+    // Files are made by who writes them.
+    let names = ["x-web-1.pcapng", "x-web-2.pcapng", "x-web.pcapng"];
+    eventually(|| running.names() == names);
     let snapshot = running.pipeline.snapshot().unwrap();
     assert_eq!((snapshot.files, snapshot.packets), (3, 6));
     assert_eq!(snapshot.file, Some(running.at("x-web-2.pcapng")));
@@ -227,7 +231,7 @@ fn a_ring_that_cannot_be_mapped_fails_alone() {
     let refused = running.pipeline.attach(unmappable);
     assert!(matches!(refused, Err(Error::Kernel(_))), "{refused:?}");
     assert_eq!(peer.sockets(), 1);
-    assert_eq!(running.names(), ["x-web.pcapng"]);
+    eventually(|| running.names() == ["x-web.pcapng"]);
     // It goes on, and the number can be used.
     attach(&running, attachment(&peer.namespace, 1, "mended"));
     peer.send(2);
@@ -235,6 +239,45 @@ fn a_ring_that_cannot_be_mapped_fails_alone() {
     let (report, _directory) = running.stop();
     let names: Vec<_> = report.last.sources.iter().map(|source| &*source.name).collect();
     assert_eq!(names, ["web", "mended"]);
+}
+
+#[test]
+fn what_is_told_of_one_that_is_being_attached_is_heard() {
+    let (mut first, mut second) = (Peer::new(), Peer::new());
+    let running = Running::start("x.pcapng", false, Rotation::Off);
+    let pipeline = &running.pipeline;
+    let web = attachment(&first.namespace, 0, "web");
+    first.send(3);
+    pipeline.attach_aside(web).unwrap();
+    pipeline.rename(ID, Identity { note: None, ..identity("shop") });
+    pipeline.suspend(ID);
+    // Another one that is the same target.
+    let next = following(&second.namespace, 1, "web", 0);
+    second.send(2);
+    pipeline.attach_aside(next).unwrap();
+    // The end waits for who was announced.
+    let (report, directory) = running.stop();
+    let counts = report.last.sources.iter().map(|source| source.stats.captured);
+    assert_eq!(counts.collect::<Vec<_>>(), [3, 2], "{report:?}");
+    assert!(report.last.total().adds_up());
+    let found = interfaces(directory.path().join("x.pcapng"));
+    let linked = found.iter().flat_map(|interface| &interface.comments);
+    assert!(linked.into_iter().any(|comment| comment.contains("another namespace")), "{found:?}");
+    judge::all(directory.path().join("x.pcapng"), true).unwrap();
+}
+
+#[test]
+fn one_that_cannot_be_attached_aside_is_told() {
+    let peer = Peer::new();
+    let running = Running::start("x.pcapng", false, Rotation::Off);
+    let mut unmappable = attachment(&peer.namespace, 7, "broken");
+    let Means::Here(sockets) = &mut unmappable.means else { panic!("{unmappable:?}") };
+    let more = geometry().blocks() * 2;
+    sockets.geometry =
+        Geometry::from_parts(geometry().block_bytes(), more, geometry().retire()).unwrap();
+    running.pipeline.attach_aside(unmappable).unwrap();
+    assert_eq!(running.not_attached(), CaptureId(7));
+    running.stop();
 }
 
 #[test]

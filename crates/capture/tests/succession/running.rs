@@ -93,6 +93,17 @@ impl Running {
         }
     }
 
+    /// Waits until it is told that a capture could not be attached.
+    pub(crate) fn not_attached(&self) -> CaptureId {
+        let ends = Instant::now() + LIMIT;
+        loop {
+            let left = ends.saturating_duration_since(Instant::now());
+            if let Event::NotAttached { id, .. } = self.events.recv_timeout(left).unwrap() {
+                return id;
+            }
+        }
+    }
+
     /// Waits until a file is complete.
     pub(crate) fn file_done(&self) -> PathBuf {
         let ends = Instant::now() + LIMIT;

@@ -131,7 +131,7 @@ impl Supervisor<'_> {
         let left = self.left.remove(&name);
         let gap = left.as_ref().map(|left| left.at.elapsed());
         let blind = since.blind(&opened);
-        let attached = self.pipeline.attach(Attachment {
+        let attachment = Attachment {
             id: CaptureId(id),
             identity: identity(&group.targets, group.netns, &self.host, blind, gap),
             netns: opened.netns,
@@ -141,7 +141,12 @@ impl Supervisor<'_> {
             follows: left.as_ref().map(|left| CaptureId(left.id)),
             blind,
             hold,
-        });
+        };
+        let attached = match since {
+            Since::Start => self.pipeline.attach(attachment),
+            // Others are about to start.
+            Since::Later => self.pipeline.attach_aside(attachment),
+        };
         match attached {
             // It has ended, by a limit or by a failure: how is told at the end.
             Ok(()) | Err(capture::Error::Ended) => {}
@@ -160,6 +165,15 @@ impl Supervisor<'_> {
         let failure = Failed { name, error };
         self.observer.notice(Notice::Failed(&failure));
         self.failed.push(failure);
+    }
+
+    /// One that was to be attached aside is not captured.
+    pub(super) fn not_attached(&mut self, id: CaptureId, error: capture::Error) {
+        let Some(group) = self.groups.remove(&id.0) else { return };
+        self.rings.give_back(group.ring_bytes);
+        if !matches!(error, capture::Error::Ended) {
+            self.fail(group.name(), error.into());
+        }
     }
 
     /// Tells the pipeline what a group is called now.

@@ -481,6 +481,7 @@ impl<'a> Supervisor<'a> {
                 file_done(&path, rotated, &self.stage, self.observer);
             }
             Event::InterfaceCame { id, index } => self.extend(id, index),
+            Event::NotAttached { id, error } => self.not_attached(id, error),
             Event::ClockStepped { nanoseconds } => {
                 self.observer.notice(Notice::ClockStepped { nanoseconds });
             }
