@@ -48,6 +48,12 @@ impl Output {
         output
     }
 
+    /// One that goes where nobody follows: there is nothing to wait for.
+    pub(crate) fn elsewhere() -> Arc<Self> {
+        let kept = Mutex::new(Kept { bytes: Vec::new(), ended: true });
+        Arc::new(Self { kept, changed: Condvar::new() })
+    }
+
     pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
         // Whole bytes are appended under the lock: a panic cannot leave half of a change.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)

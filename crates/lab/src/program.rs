@@ -203,8 +203,8 @@ impl Program {
                 let _ = stdin.write_all(&input);
             });
         }
-        let stdout = child.stdout.take().map(Output::follow).unwrap_or_default();
-        let stderr = child.stderr.take().map(Output::follow).unwrap_or_default();
+        let stdout = child.stdout.take().map_or_else(Output::elsewhere, Output::follow);
+        let stderr = child.stderr.take().map_or_else(Output::elsewhere, Output::follow);
         Ok(Running {
             described,
             child,
