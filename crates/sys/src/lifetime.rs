@@ -3,10 +3,8 @@
 
 use std::{fmt, fs, path::Path, str::FromStr};
 
-use crate::{Error, process::start_ticks};
+use crate::{Error, machine, process::start_ticks};
 
-/// Another one after each start of the machine (`proc_sys_kernel(5)`).
-const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 /// In which world the process's number is to be read (`namespaces(7)`).
 const PID_NAMESPACE: &str = "/proc/self/ns/pid";
 /// What stands between the parts of the text.
@@ -114,15 +112,14 @@ fn is_boot(text: &str) -> bool {
 
 /// This run of this machine, and our own pid namespace.
 fn world() -> Result<(String, u64), Error> {
-    let boot = fs::read_to_string(BOOT).map_err(Error::path("read", BOOT))?;
-    let boot = boot.trim_end();
-    if !is_boot(boot) {
+    let boot = machine::boot_id()?;
+    if !is_boot(&boot) {
         return Err(Error::Malformed { what: "the machine's boot id does not read" });
     }
     let namespace = fs::read_link(PID_NAMESPACE).map_err(Error::path("readlink", PID_NAMESPACE))?;
     let namespace = inode(&namespace)
         .ok_or(Error::Malformed { what: "the name of the pid namespace does not read" })?;
-    Ok((boot.to_owned(), namespace))
+    Ok((boot, namespace))
 }
 
 /// `pid:[4026531836]`.

@@ -4,7 +4,10 @@ use std::{fs, path::Path};
 
 use rustix::fs::{Access, AtFlags};
 
-use crate::privileges::User;
+use crate::{Error, privileges::User};
+
+/// Another one after each start of the machine (`proc_sys_kernel(5)`).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The host's name, as `hostname` prints it.
 #[must_use]
@@ -17,6 +20,27 @@ pub fn hostname() -> String {
 pub fn kernel() -> String {
     let uname = rustix::system::uname();
     format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy())
+}
+
+/// The kernel's release: `6.18.1`, as `uname -r` prints it.
+#[must_use]
+pub fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// The architecture: `x86_64`, as `uname -m` prints it.
+#[must_use]
+pub fn architecture() -> String {
+    rustix::system::uname().machine().to_string_lossy().into_owned()
+}
+
+/// The id of this boot (`/proc/sys/kernel/random/boot_id`).
+///
+/// # Errors
+/// When /proc is not mounted.
+pub fn boot_id() -> Result<String, Error> {
+    let read = fs::read_to_string(BOOT_ID).map_err(Error::path("read", BOOT_ID))?;
+    Ok(read.trim().to_owned())
 }
 
 /// Major and minor version of the kernel, where its release begins with them.

@@ -164,6 +164,17 @@ fn to_timespec(duration: Duration) -> Timespec {
     }
 }
 
+/// From now on reading and writing do not wait, but fail with `WouldBlock`. Holds for everybody who
+/// has this pipe or socket open through the same `open(2)`.
+///
+/// # Errors
+/// When the descriptor is not open.
+pub fn never_wait(fd: impl AsFd) -> Result<(), Error> {
+    let flags = rustix::fs::fcntl_getfl(&fd).map_err(Error::call("fcntl(F_GETFL)"))?;
+    rustix::fs::fcntl_setfl(&fd, flags | rustix::fs::OFlags::NONBLOCK)
+        .map_err(Error::call("fcntl(F_SETFL)"))
+}
+
 /// Whether a descriptor is readable now.
 ///
 /// # Errors
@@ -211,6 +222,20 @@ mod tests {
         waker.reset();
         assert_eq!(poller.wait(at_once).unwrap().len(), 0);
     }
+
+    #[test]
+    fn who_never_waits_is_told_that_there_is_nothing() {
+        use std::io::{ErrorKind, Read, Write};
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        never_wait(&reader).unwrap();
+        never_wait(&writer).unwrap();
+        let nothing = reader.read(&mut [0]).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+        let full = (0..1024).find_map(|_| writer.write(&[0; 4096]).err()).unwrap();
+        assert_eq!(full.kind(), ErrorKind::WouldBlock);
+        assert_eq!(reader.read(&mut [0]).unwrap(), 1);
+    }
+
     #[test]
     fn a_pipe_is_unread_when_its_reader_is_gone() {
         let (reader, writer) = std::io::pipe().unwrap();
