@@ -22,7 +22,7 @@ pub(crate) fn now() -> u64 {
 
 /// This machine's clock: nanoseconds since 1970.
 #[must_use]
-pub(crate) fn own() -> u64 {
+pub fn own() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     nanoseconds(since)
 }
@@ -34,7 +34,7 @@ pub(crate) fn nanoseconds(duration: Duration) -> u64 {
 
 /// Notices when somebody sets the clock.
 #[derive(Debug)]
-pub(crate) struct StepWatch {
+pub struct StepWatch {
     wall: u64,
     steady: Instant,
 }
@@ -48,14 +48,22 @@ const APART: Duration = Duration::from_millis(1);
 /// How often they are read until they are read close enough together.
 const TRIES: u32 = 8;
 
+impl Default for StepWatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl StepWatch {
-    pub(crate) fn new() -> Self {
+    /// One that notices from now on.
+    #[must_use]
+    pub fn new() -> Self {
         let (wall, steady) = both();
         Self { wall, steady }
     }
 
     /// By how many nanoseconds the clock was set since the last call, if it was.
-    pub(crate) fn check(&mut self) -> Option<i64> {
+    pub fn check(&mut self) -> Option<i64> {
         let (wall, steady) = both();
         let passed = nanoseconds(steady - self.steady);
         let expected = self.wall.saturating_add(passed);

@@ -19,5 +19,7 @@ pub use arrivals::Arrivals;
 pub(crate) use arrivals::Receipt;
 pub use arrived::arrived;
 pub use link::{Ahead, FarCapture, Link};
-pub use outgoing::{Outgoing, Patience};
+pub use outgoing::{Counts, Outgoing, Patience};
 pub use wire::{ContainerPlace, Host, Place, Reason, Scope, Settings, Spec};
+
+pub use crate::clock::{StepWatch, own as now};

@@ -40,6 +40,11 @@ struct Waiting {
     blocks: VecDeque<Block>,
     /// Where the first block goes on: at this offset, with so many frames.
     going_on: Option<(u32, u32)>,
+    /// How many blocks went before the first.
+    gone: u64,
+    /// Of the blocks that begin earlier than all behind them, the number and the timestamp of the
+    /// first frame, in order: a capture with several rings has them side by side.
+    earliest: VecDeque<(u64, u64)>,
     /// Frames lost since the last batch.
     lost: u64,
     counts: Counts,
@@ -87,7 +92,7 @@ impl Outgoing {
         waiting.counts.waiting += frames;
         block.copy_out();
         self.bytes += block.used();
-        waiting.blocks.push_back(block);
+        waiting.push(block);
         while self.bytes > self.patience.memory && self.drop_oldest() {}
     }
 
@@ -149,6 +154,15 @@ impl Outgoing {
         self.captures.get(&capture).map(|waiting| waiting.counts).unwrap_or_default()
     }
 
+    /// Timestamp of the frame that stands first in its block, of the earliest block that waits of a
+    /// capture; `None` where nothing waits. Within a block frames overtake each other by less than
+    /// the sort window of 1 ms.
+    #[must_use]
+    pub fn oldest(&self, capture: u32) -> Option<u64> {
+        let (_, timestamp) = self.captures.get(&capture)?.earliest.front()?;
+        Some(*timestamp)
+    }
+
     /// Forgets a capture, and says where its frames went: what still waits is dropped.
     pub fn forget(&mut self, capture: u32) -> Counts {
         let Some(mut waiting) = self.captures.remove(&capture) else { return Counts::default() };
@@ -166,10 +180,24 @@ impl Outgoing {
 }
 
 impl Waiting {
+    fn push(&mut self, block: Block) {
+        let number = self.gone + self.blocks.len() as u64;
+        let first = block.step(block.first_offset()).map_or(0, |(timestamp, _)| timestamp);
+        while self.earliest.back().is_some_and(|(_, timestamp)| *timestamp > first) {
+            self.earliest.pop_back();
+        }
+        self.earliest.push_back((number, first));
+        self.blocks.push_back(block);
+    }
+
     /// Drops the first block, as far as it is not sent; the bytes that it had.
     fn drop_first(&mut self) -> usize {
         let going_on = self.going_on.take();
         let Some(block) = self.blocks.pop_front() else { return 0 };
+        if self.earliest.front().is_some_and(|(number, _)| *number == self.gone) {
+            self.earliest.pop_front();
+        }
+        self.gone += 1;
         let left = u64::from(going_on.map_or(block.len(), |(_, left)| left));
         self.counts.dropped += left;
         self.counts.waiting -= left;
@@ -288,6 +316,25 @@ mod tests {
         assert_eq!((lost, outgoing.waiting()), (3, 0));
         let expected = Counts { taken: 250, sent: 250, dropped: 0, waiting: 0 };
         assert_eq!(outgoing.forget(7), expected);
+    }
+
+    /// Two rings of one capture: blocks come as they come.
+    #[test]
+    fn the_oldest_of_what_waits_is_known() {
+        let mut outgoing = Outgoing::new(PATIENCE, false);
+        assert_eq!(outgoing.oldest(1), None);
+        let at = |number: u64| Some(NOW + number * 1000);
+        for (from, frames, oldest) in [(50, 200, 50), (60, 5, 50), (20, 10, 20), (70, 10, 20)] {
+            outgoing.take(1, block(from, frames), 0);
+            assert_eq!(outgoing.oldest(1), at(oldest));
+        }
+        // 131 of the first; its rest, and all others.
+        outgoing.next_batch(Duration::ZERO).unwrap();
+        assert_eq!(outgoing.oldest(1), at(20));
+        outgoing.next_batch(Duration::ZERO).unwrap();
+        assert_eq!((outgoing.oldest(1), outgoing.waiting()), (None, 0));
+        outgoing.take(1, block(300, 1), 0);
+        assert_eq!(outgoing.oldest(1), at(300));
     }
 
     #[test]
