@@ -9,6 +9,7 @@ use std::{
 use sys::{
     channel::{Channel, MAX_DESCRIPTORS, MAX_MESSAGE},
     companion,
+    mount::Root,
     netns::Netns,
     poll::{Poller, Trigger},
     privileges::{self, Capability},
@@ -48,11 +49,28 @@ const KEY_EXPECTED: u64 = 1;
 /// When the process was not started as an opener, or could not give up the rights that it does
 /// not need.
 pub fn serve() -> Result<(), sys::Error> {
+    serve_child(|| Paths::Own)
+}
+
+/// The same for a client that runs in a container and is asked for what is on its machine: paths are
+/// looked up below the root directory of the first process, which is the machine's where the container
+/// has its pid namespace. Where that directory may not be looked at, it is our own.
+///
+/// # Errors
+/// As for [`serve`].
+pub fn serve_machine() -> Result<(), sys::Error> {
+    serve_child(|| {
+        let first = PidFd::open(1).ok().filter(|first| Root::of(first).is_ok());
+        first.map_or(Paths::Own, |first| Paths::Client(Some(first)))
+    })
+}
+
+fn serve_child(paths: impl FnOnce() -> Paths) -> Result<(), sys::Error> {
     let channel = companion::inherited()?;
     privileges::keep_capabilities(&KEPT)?;
     privileges::no_new_privs()?;
     process::die_with_parent()?;
-    Server::new(Paths::Own)?.serve(&channel)
+    Server::new(paths())?.serve(&channel)
 }
 
 /// The main of an opener in a helper container, which has another root directory than its client:
