@@ -284,6 +284,8 @@ impl From<&session::Error> for Failure {
                 failure
             }
             E::StartOpener { source } => Self { lines: vec![what], ..Self::from(source) },
+            E::HostElsewhere { .. } => Self::new(Exit::Usage, what)
+                .with_hint("--via helper, or leave --via away; or run whaletap there"),
             E::NoInterface { .. } => Self::new(Exit::Failure, what)
                 .with_hint("`whaletap ls --interfaces` lists what is inside"),
             E::Capture(error) => error.into(),

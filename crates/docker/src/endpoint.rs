@@ -8,6 +8,12 @@ const DEFAULT_CONTEXT: &str = "default";
 /// How long ssh may take to connect and log in: as long as an answer may take with it.
 const SSH_PATIENCE: &str = "ConnectTimeout=10";
 
+/// The first of an endpoint's words for another process.
+const SOCKET: &str = "socket";
+const PLAIN: &str = "plain";
+const VERIFIED: &str = "tls";
+const UNVERIFIED: &str = "tls-unverified";
+
 /// docker's global options, as the user wrote them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndpointOptions {
@@ -75,6 +81,9 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// How many words [`Endpoint::to_words`] makes.
+    pub const WORDS: usize = 6;
+
     /// Which engine docker's CLI would talk to: `--context` or `--host`, then `DOCKER_HOST`, then
     /// `DOCKER_CONTEXT`, then `currentContext` of config.json, then the default socket.
     ///
@@ -206,6 +215,57 @@ impl Endpoint {
         }
         words.extend(["system", "dial-stdio"].map(OsString::from));
         Some(words)
+    }
+
+    /// Whether it is a socket of this machine, as far as its address tells that.
+    #[must_use]
+    pub fn is_socket(&self) -> bool {
+        matches!(self.host, Host::Unix(_))
+    }
+
+    /// This endpoint as words, for another process of this program on this machine, which may read
+    /// the files of [`Endpoint::tls`] itself: what is in them is left out.
+    #[must_use]
+    pub fn to_words(&self) -> [OsString; Self::WORDS] {
+        let path = |path: &Option<PathBuf>| path.clone().unwrap_or_default().into_os_string();
+        let host = match &self.host {
+            // Whatever is in its path.
+            Host::Unix(path) => path.clone().into_os_string(),
+            host => host.to_string().into(),
+        };
+        let context = self.context.clone().unwrap_or_default().into();
+        match &self.tls {
+            Some(tls) => {
+                let kind = if tls.verify { VERIFIED } else { UNVERIFIED };
+                [kind.into(), host, context, path(&tls.ca), path(&tls.cert), path(&tls.key)]
+            }
+            None => {
+                let kind = if self.is_socket() { SOCKET } else { PLAIN };
+                let none = OsString::new;
+                [kind.into(), host, context, none(), none(), none()]
+            }
+        }
+    }
+
+    /// What [`Endpoint::to_words`] made words of.
+    #[must_use]
+    pub fn from_words(words: [OsString; Self::WORDS]) -> Option<Self> {
+        let [kind, host, context, ca, cert, key] = words;
+        let path = |word: OsString| (!word.is_empty()).then(|| PathBuf::from(word));
+        let verify = match kind.to_str()? {
+            SOCKET | PLAIN => None,
+            VERIFIED => Some(true),
+            UNVERIFIED => Some(false),
+            _ => return None,
+        };
+        let tls =
+            verify.map(|verify| Tls { ca: path(ca), cert: path(cert), key: path(key), verify });
+        let host = match kind.to_str()? {
+            SOCKET => Host::Unix(host.into()),
+            _ => Host::parse(host.to_str()?).ok()?,
+        };
+        let context = Some(context.into_string().ok()?).filter(|name| !name.is_empty());
+        Some(Self::new(host, context, tls, Source::HostOption))
     }
 
     fn new(host: Host, context: Option<String>, tls: Option<Tls>, source: Source) -> Self {

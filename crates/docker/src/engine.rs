@@ -29,10 +29,10 @@ const MAX_MESSAGE: usize = 512;
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) docker: Docker,
-    api: AgreedVersion,
-    streams: Streams,
+    pub(crate) api: AgreedVersion,
+    pub(crate) streams: Streams,
     /// Its address, for messages.
-    endpoint: Arc<str>,
+    pub(crate) endpoint: Arc<str>,
     pub(crate) deadline: Duration,
     /// The program behind its connections, and what it complains.
     program: Option<(Arc<str>, Complaints)>,
@@ -286,17 +286,23 @@ impl Engine {
             Ok(Err(error)) => error,
         };
         // The program behind the connection knows better.
-        let (Some((program, complaints)), true) = (&self.program, error.is_connection()) else {
+        if !error.is_connection() {
             return Err(error);
-        };
-        match complaints.last().await {
-            Some(said) => Err(Error::Program {
-                endpoint: self.endpoint.to_string(),
-                program: program.to_string(),
-                said: said.chars().take(MAX_MESSAGE).collect(),
-            }),
-            None => Err(error),
         }
+        Err(self.complaint().await.unwrap_or(error))
+    }
+
+    /// What the program behind the connections to this engine has to say about one that has ended,
+    /// once: [`Error::Program`]. `None` where there is no program, or it says nothing. Takes half a
+    /// second for each program that runs on.
+    pub async fn complaint(&self) -> Option<Error> {
+        let (program, complaints) = self.program.as_ref()?;
+        let said = complaints.last().await?;
+        Some(Error::Program {
+            endpoint: self.endpoint.to_string(),
+            program: program.to_string(),
+            said: said.chars().take(MAX_MESSAGE).collect(),
+        })
     }
 
     fn timeout(&self, after: Duration) -> Error {

@@ -54,7 +54,10 @@ pub use error::Error;
 pub use filter::Filter;
 pub use happening::{Happening, What};
 pub use happenings::Happenings;
-pub use helper::{HELPER_LABEL, HelperProgram, HelperSpec, LeftHelper, Shape};
+pub use helper::{
+    AttachedInput, AttachedOutput, HELPER_LABEL, HelperProgram, HelperSpec, LeftHelper, Piece,
+    Shape,
+};
 pub use host::Host;
 pub use line::Line;
 pub use names::address_names;

@@ -9,9 +9,11 @@ use std::{
 
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker, errors::Error as ApiError};
 use hyper::{
-    HeaderMap, Request, Response, Uri,
+    HeaderMap, Request, Response, StatusCode, Uri,
     body::{Body as _, Incoming},
+    header::{CONNECTION, UPGRADE},
     http::uri::PathAndQuery,
+    upgrade::{self, Upgraded},
 };
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
@@ -106,6 +108,12 @@ impl AgreedVersion {
         }
     }
 
+    /// A path and query with the version before it.
+    fn path(&self, path: &str) -> String {
+        let version = self.get().map(|version| format!("/v{version}")).unwrap_or_default();
+        format!("{version}{path}")
+    }
+
     /// Puts the version before a request's path.
     fn apply(&self, request: BollardRequest) -> Result<BollardRequest, ApiError> {
         let Some(version) = self.get() else { return Ok(request) };
@@ -121,10 +129,10 @@ impl AgreedVersion {
 /// Requests whose answers go on for as long as somebody listens, each on a connection of its own,
 /// which is closed when the answer is dropped.
 ///
-/// Not bollard's: it keeps an answer's line in memory whatever its length, and reads all of it
-/// again with each piece that arrives.
+/// Not bollard's: it keeps an answer's line, or a frame of an attached stream, in memory whatever its
+/// length, and reads all of a line again with each piece that arrives.
 #[derive(Clone)]
-pub(crate) struct Streams(Arc<dyn Fn(Uri) -> Opening + Send + Sync>);
+pub(crate) struct Streams(Arc<dyn Fn(Request<String>) -> Opening + Send + Sync>);
 
 type Opening = Pin<Box<dyn Future<Output = Result<Response<Incoming>, ApiError>> + Send>>;
 
@@ -137,10 +145,10 @@ impl Streams {
         let client: Client<C, String> =
             Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         let base = base.to_owned();
-        Self(Arc::new(move |path: Uri| {
-            let (client, uri) = (client.clone(), format!("{base}{path}"));
+        Self(Arc::new(move |mut request: Request<String>| {
+            let (client, uri) = (client.clone(), format!("{base}{}", request.uri()));
             Box::pin(async move {
-                let request = Request::get(uri).body(String::new())?;
+                *request.uri_mut() = uri.parse()?;
                 Ok(client.request(request).await?)
             })
         }))
@@ -148,25 +156,49 @@ impl Streams {
 
     /// Begins to read the answer about a path and query.
     pub(crate) async fn open(&self, api: &AgreedVersion, path: &str) -> Result<Incoming, ApiError> {
-        let version = api.get().map(|version| format!("/v{version}")).unwrap_or_default();
-        let answer = (self.0)(format!("{version}{path}").parse()?).await?;
-        let status = answer.status();
-        let mut body = answer.into_body();
-        if status.is_success() {
-            return Ok(body);
+        let request = Request::get(api.path(path)).body(String::new())?;
+        let answer = (self.0)(request).await?;
+        if answer.status().is_success() {
+            Ok(answer.into_body())
+        } else {
+            Err(refusal(answer).await?)
         }
-        let mut text = Vec::new();
-        while let Some(frame) = next_frame(&mut body).await
-            && text.len() < MAX_REFUSAL
-        {
-            text.extend_from_slice(&frame?.into_data().unwrap_or_default());
-        }
-        let message = match serde_json::from_slice(&text) {
-            Ok(Refusal { message }) => message,
-            Err(_) => String::from_utf8_lossy(&text).into_owned(),
-        };
-        Err(ApiError::DockerResponseServerError { status_code: status.as_u16(), message })
     }
+
+    /// Asks for something behind which the connection is no longer HTTP's: from then on it carries
+    /// what both sides say, each whenever it likes.
+    pub(crate) async fn take_over(
+        &self,
+        api: &AgreedVersion,
+        path: &str,
+    ) -> Result<TokioIo<Upgraded>, ApiError> {
+        let request = Request::post(api.path(path))
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "tcp")
+            .body(String::new())?;
+        let answer = (self.0)(request).await?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(refusal(answer).await?);
+        }
+        Ok(TokioIo::new(upgrade::on(answer).await?))
+    }
+}
+
+/// What an engine says that does not do what it is asked for.
+async fn refusal(answer: Response<Incoming>) -> Result<ApiError, ApiError> {
+    let status_code = answer.status().as_u16();
+    let mut body = answer.into_body();
+    let mut text = Vec::new();
+    while let Some(frame) = next_frame(&mut body).await
+        && text.len() < MAX_REFUSAL
+    {
+        text.extend_from_slice(&frame?.into_data().unwrap_or_default());
+    }
+    let message = match serde_json::from_slice(&text) {
+        Ok(Refusal { message }) => message,
+        Err(_) => String::from_utf8_lossy(&text).into_owned(),
+    };
+    Ok(ApiError::DockerResponseServerError { status_code, message })
 }
 
 /// The next piece of an answer; `None` behind its end. Nothing is lost when it is dropped.

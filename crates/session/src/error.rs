@@ -59,6 +59,15 @@ pub enum Error {
         /// The engine's address.
         endpoint: String,
     },
+    /// What an engine elsewhere runs is wanted from here.
+    #[error(
+        "{endpoint} is another machine's engine: what it runs is reached through a helper container \
+         there, and not from this host"
+    )]
+    HostElsewhere {
+        /// The engine's address.
+        endpoint: String,
+    },
     /// The program of helper containers is of another release.
     #[error("{path} is of release {theirs}, and this is {ours}", path = path.display())]
     OtherRelease {

@@ -19,7 +19,7 @@ use sys::{
 use crate::{
     Error, Observer, Reach, Sandbox, Selection, Via,
     error::NoSuchTarget,
-    helper::{Door, Helper, Open, Way},
+    helper::{Door, Helper, OpenHere, Way},
     naming::place,
     resolve::{self, Demand, EngineDial},
     rights,
@@ -162,6 +162,11 @@ impl Looker {
                 Way::decide(&query.reach, &query.endpoint, "looking into targets"),
                 query.reach.via,
             ) {
+                // As far as this user gets, too.
+                (Ok(Way::Far(_)), Via::Auto) => return Ok(Self::Here),
+                (Ok(Way::Far(_)), _) => {
+                    return Err(Error::HelperElsewhere { endpoint: query.endpoint.to_string() });
+                }
                 (Ok(way), _) => way,
                 // As far as this user gets; what that was not far enough for tells it.
                 (Err(_), Via::Auto) => return Ok(Self::Here),
@@ -174,7 +179,8 @@ impl Looker {
         let user = person.as_ref().map(|(_, user)| user);
         let door = Door::prepare(way, &query.reach, &query.endpoint, needs_engine, user)?;
         rights::give_up(user, Vec::new(), Sandbox::Auto, &mut Nobody)?;
-        let Open { opener, dial, helper } = door.open(&query.endpoint, None, &mut Nobody)?;
+        let open = door.open(&query.endpoint, None, &mut Nobody)?;
+        let OpenHere { opener, dial, helper } = open.here(&query.endpoint)?;
         Ok(Self::Opener { opener, dial, _helper: helper })
     }
 

@@ -16,7 +16,7 @@ use sys::{machine, privileges, signals::Signals};
 use crate::{
     Error, Notice, Observer, Output, Request,
     entrance::Entrance,
-    helper::{Door, Helper, Open, Way},
+    helper::{Door, Helper, OpenHere, Way},
     resolve::{self, Demand, EngineDial, Resolved},
     rights,
     runner::Runner,
@@ -96,7 +96,8 @@ pub(crate) fn prepare(
     };
     // What is followed is not known before it comes.
     let only = (needs_engine && !request.follow).then_some(&request.selection);
-    let Open { opener, dial, helper } = door.open(&request.endpoint, only, observer)?;
+    let open = door.open(&request.endpoint, only, observer)?;
+    let OpenHere { opener, dial, helper } = open.here(&request.endpoint)?;
     let entrance = Entrance::Here(opener);
     let plan = Arc::new(plan);
     let stage =

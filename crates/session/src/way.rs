@@ -23,13 +23,18 @@ pub(crate) fn way(
     opener: &Arc<Opener>,
     user: Option<&User>,
 ) -> Result<EngineDial, Error> {
-    Ok(match endpoint.program() {
-        Some(words) => {
-            let runner = Mutex::new(Runner::start(user)?);
-            EngineDial::Program(RunnerDial { runner, words })
-        }
-        None => EngineDial::Opener(Arc::clone(opener)),
-    })
+    let program = through_program(endpoint, user)?;
+    Ok(program.unwrap_or_else(|| EngineDial::Opener(Arc::clone(opener))))
+}
+
+/// The same where it takes a program, and nothing where it does not.
+pub(crate) fn through_program(
+    endpoint: &Endpoint,
+    user: Option<&User>,
+) -> Result<Option<EngineDial>, Error> {
+    let Some(words) = endpoint.program() else { return Ok(None) };
+    let runner = Mutex::new(Runner::start(user)?);
+    Ok(Some(EngineDial::Program(RunnerDial { runner, words })))
 }
 
 /// Connects through a program that a runner starts.

@@ -218,3 +218,26 @@ fn tls_is_switched_on_as_docker_does() {
     // A unix socket has no TLS, whatever is set.
     assert_eq!(with(plain(), &[("DOCKER_HOST", "unix:///x"), ("DOCKER_TLS", "1")]).tls, None);
 }
+
+#[test]
+fn another_process_gets_the_same_endpoint() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let odd = PathBuf::from(OsString::from_vec(b"/run/\xff sock".to_vec()));
+    let tls = |verify| Tls { ca: Some("/a/ca.pem".into()), cert: None, key: None, verify };
+    let parsed = |text| Host::parse(text).unwrap();
+    for (host, context, tls) in [
+        (Host::Unix(odd), None, None),
+        (parsed("tcp://[::1]:77"), Some("far"), None),
+        (parsed("tcp://far:2376"), Some("far"), Some(tls(true))),
+        (parsed("tcp://far:2376"), None, Some(tls(false))),
+        (parsed("ssh://me@far:2222/run/it's.sock"), None, None),
+    ] {
+        let is_socket = matches!(host, Host::Unix(_));
+        let endpoint = Endpoint::new(host, context.map(str::to_owned), tls, Source::HostOption);
+        assert_eq!(endpoint.is_socket(), is_socket);
+        assert_eq!(Endpoint::from_words(endpoint.to_words()), Some(endpoint));
+    }
+    let mut words = Endpoint::unix("/x").to_words();
+    words[0] = "carrier pigeon".into();
+    assert_eq!(Endpoint::from_words(words), None);
+}

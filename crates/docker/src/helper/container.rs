@@ -1,6 +1,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +14,10 @@ use bollard::{
 };
 use model::ContainerState;
 
-use super::HELPER_LABEL;
+use super::{
+    HELPER_LABEL,
+    attached::{AttachedInput, AttachedOutput, attached},
+};
 use crate::{Engine, Error};
 
 /// Between two looks whether a container is gone: engines remove in the background, and do not tell.
@@ -57,6 +61,9 @@ pub struct HelperSpec {
     /// Directories of this machine: the first of each is seen by the helper as the second, and can
     /// be read.
     pub mounts: Vec<(PathBuf, PathBuf)>,
+    /// Whether its program's streams are for a client that is attached to them
+    /// ([`Engine::attach_helper`]), and no terminal. When that client is gone its input ends.
+    pub attached: bool,
 }
 
 impl HelperSpec {
@@ -82,7 +89,13 @@ impl HelperSpec {
             mounts: Some(self.mounts.iter().map(|(from, to)| mount(from, to)).collect()),
             ..HostConfig::default()
         };
+        let attached = self.attached.then_some(true);
         ContainerCreateBody {
+            attach_stdin: attached,
+            attach_stdout: attached,
+            attach_stderr: attached,
+            open_stdin: attached,
+            stdin_once: attached,
             image: Some(self.image.clone()),
             cmd: Some(self.words.clone()),
             user: Some("0:0".to_owned()),
@@ -140,6 +153,17 @@ impl Engine {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Takes the streams of a helper container that was made for that ([`HelperSpec::attached`]) and
+    /// is not started yet, so that nothing is missed.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn attach_helper(&self, id: &str) -> Result<(AttachedInput, AttachedOutput), Error> {
+        let path = format!("/containers/{id}/attach?stream=1&stdin=1&stdout=1&stderr=1");
+        let taken = self.within_deadline(self.streams.take_over(&self.api, &path)).await?;
+        Ok(attached(taken, Arc::clone(&self.endpoint)))
     }
 
     /// Starts a helper container.
@@ -226,6 +250,7 @@ mod tests {
             shape: Shape::Host,
             words: vec!["opener".into(), "/s".into()],
             mounts: vec![("/run/user/7/x".into(), "/run/x".into())],
+            attached: false,
         };
         let json = serde_json::to_value(spec.to_api()).unwrap();
         let host = &json["HostConfig"];
@@ -238,6 +263,19 @@ mod tests {
         assert_eq!(host["LogConfig"]["Type"], "none");
         assert_eq!(host["Privileged"], serde_json::Value::Null);
         assert_eq!(host["Mounts"][0]["ReadOnly"], true);
+        const STREAMS: [&str; 5] =
+            ["AttachStdin", "AttachStdout", "AttachStderr", "OpenStdin", "StdinOnce"];
+        for key in STREAMS {
+            assert_eq!(json[key], serde_json::Value::Null, "{key}");
+        }
+        let attached = HelperSpec { attached: true, mounts: Vec::new(), ..spec.clone() };
+        let json = serde_json::to_value(attached.to_api()).unwrap();
+        for key in STREAMS {
+            assert_eq!(json[key], true, "{key}");
+        }
+        assert_eq!(json["Tty"], serde_json::Value::Null);
+        assert_eq!(json["HostConfig"]["LogConfig"]["Type"], "none");
+        assert_eq!(json["HostConfig"]["Mounts"], serde_json::json!([]));
         let inside = HelperSpec { shape: Shape::Inside("ab".into()), ..spec };
         let json = serde_json::to_value(inside.to_api()).unwrap();
         let host = &json["HostConfig"];

@@ -6,13 +6,18 @@
 //! the engine when its program ends. One that is made and never started stays; so somebody has to be
 //! ready to remove it ([`Engine::remove_helper`](crate::Engine::remove_helper)) before it is made.
 //!
+//! A helper on an engine elsewhere is spoken to over its program's own streams: its client is attached
+//! to them before it starts ([`Engine::attach_helper`](crate::Engine::attach_helper)).
+//!
 //! Helpers are nobody's targets: lists, inspections and events leave them out.
 
 mod archive;
+mod attached;
 mod container;
 mod images;
 mod program;
 
+pub use attached::{AttachedInput, AttachedOutput, Piece};
 pub use container::{HelperSpec, LeftHelper, Shape};
 pub use program::HelperProgram;
 

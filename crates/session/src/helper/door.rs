@@ -1,12 +1,12 @@
 //! Who opens namespaces, and how the engine is reached, by whichever way.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{os::unix::net::UnixStream, path::PathBuf, sync::Arc};
 
 use docker::{Endpoint, Host, PathDial};
 use opener::Opener;
 use sys::privileges::{self, User};
 
-use super::{Helper, Reach, Way};
+use super::{FarHelper, Helper, Reach, Way};
 use crate::{Error, Notice, Observer, Selection, resolve::EngineDial};
 
 /// Who will open: what there has to be before rights are given up.
@@ -20,15 +20,54 @@ pub(crate) enum Door {
         /// Who connects to the engine, where that takes rights that will be gone.
         own: Option<Arc<Opener>>,
     },
+    /// A helper elsewhere that is still to be started.
+    Far { helper: Box<FarHelper>, dial: Arc<EngineDial> },
 }
 
 /// Who opens.
 #[derive(Debug)]
-pub(crate) struct Open {
+pub(crate) enum Open {
+    /// An opener, which passes descriptors.
+    Here(OpenHere),
+    /// A helper elsewhere, which passes frames.
+    Far(OpenFar),
+}
+
+/// Who opens on this machine.
+#[derive(Debug)]
+pub(crate) struct OpenHere {
     pub(crate) opener: Arc<Opener>,
     pub(crate) dial: Arc<EngineDial>,
     /// To be kept as long as the opener is needed.
     pub(crate) helper: Option<Box<Helper>>,
+}
+
+/// Who opens elsewhere.
+#[derive(Debug)]
+pub(crate) struct OpenFar {
+    /// Connected with the helper's standard input and output.
+    pub(crate) stream: UnixStream,
+    pub(crate) dial: Arc<EngineDial>,
+    /// To be kept as long as the stream is needed.
+    pub(crate) helper: Box<FarHelper>,
+}
+
+impl Open {
+    /// An opener of this machine.
+    ///
+    /// # Errors
+    /// [`Error::HelperElsewhere`] where there is none.
+    pub(crate) fn here(self, endpoint: &Endpoint) -> Result<OpenHere, Error> {
+        match self {
+            Self::Here(open) => Ok(open),
+            // Nobody here knows yet what to say to it.
+            Self::Far(OpenFar { stream, dial, helper }) => {
+                let _ = (helper.shape(), helper.last_words());
+                drop((stream, dial, helper));
+                Err(Error::HelperElsewhere { endpoint: endpoint.to_string() })
+            }
+        }
+    }
 }
 
 impl Door {
@@ -61,6 +100,15 @@ impl Door {
                 let helper = Box::new(Helper::prepare(*means, reach)?);
                 Ok(Self::Helper { helper, own })
             }
+            Way::Far(means) => {
+                let dial = match crate::way::through_program(endpoint, user)? {
+                    Some(dial) => dial,
+                    // TCP, which is not dialled.
+                    None => EngineDial::Path(PathDial(PathBuf::new())),
+                };
+                let helper = Box::new(FarHelper::prepare(*means, endpoint, user)?);
+                Ok(Self::Far { helper, dial: Arc::new(dial) })
+            }
         }
     }
 
@@ -73,7 +121,7 @@ impl Door {
         observer: &mut dyn Observer,
     ) -> Result<Open, Error> {
         match self {
-            Self::Own { opener, dial } => Ok(Open { opener, dial, helper: None }),
+            Self::Own { opener, dial } => Ok(Open::Here(OpenHere { opener, dial, helper: None })),
             Self::Helper { helper, own } => {
                 let path = || match &endpoint.host {
                     Host::Unix(path) => path.clone(),
@@ -89,7 +137,15 @@ impl Door {
                 observer.notice(Notice::ThroughHelper { image: &image, instead_of });
                 let engine = Arc::<EngineDial>::clone(&dial);
                 let opener = Arc::new(helper.start(endpoint, engine, only)?);
-                Ok(Open { opener, dial, helper: Some(helper) })
+                Ok(Open::Here(OpenHere { opener, dial, helper: Some(helper) }))
+            }
+            Self::Far { mut helper, dial } => {
+                let image = helper.image();
+                let instead_of = helper.instead_of();
+                observer.notice(Notice::ThroughHelper { image: &image, instead_of });
+                let engine = Arc::<EngineDial>::clone(&dial);
+                let stream = helper.start(endpoint, engine, only)?;
+                Ok(Open::Far(OpenFar { stream, dial, helper }))
             }
         }
     }

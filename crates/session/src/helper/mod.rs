@@ -11,10 +11,13 @@
 //!    └─ holds ─► reaper: removes helper and directory when main is gone
 //! ```
 //!
+//! On an engine elsewhere none of this works, and the helper does more: see `far`.
+//!
 //! That the engine is on this machine is shown by the same step: an engine elsewhere cannot mount the
 //! directory, and its helper would not find our socket in it.
 
 mod door;
+mod far;
 mod prune;
 mod reaper;
 mod seat;
@@ -46,7 +49,10 @@ use crate::{
     rights,
 };
 
-pub(crate) use self::door::{Door, Open};
+pub(crate) use self::{
+    door::{Door, OpenHere},
+    far::{FarHelper, FarMeans},
+};
 pub use self::{
     prune::{Pruned, prune},
     reaper::{ARGV0, serve},
@@ -94,6 +100,9 @@ pub(crate) enum Way {
     Host,
     /// Through a helper, with what that takes.
     Helper(Box<Means>),
+    /// Through a helper on an engine elsewhere, which does there what is done here otherwise: all
+    /// targets are the other machine's.
+    Far(Box<FarMeans>),
 }
 
 /// What a helper takes, and was found.
@@ -112,8 +121,12 @@ impl Way {
     /// Decides. `what` is what is about to be done, for messages.
     ///
     /// # Errors
-    /// [`Error::NotPermitted`] when rights are missing and no helper can be had either.
+    /// [`Error::NotPermitted`] when rights are missing and no helper can be had either;
+    /// [`Error::HostElsewhere`].
     pub(crate) fn decide(reach: &Reach, endpoint: &Endpoint, what: &str) -> Result<Self, Error> {
+        if !endpoint.is_socket() {
+            return Self::elsewhere(reach, endpoint).map(Box::new).map(Self::Far);
+        }
         let missing = match reach.via {
             Via::Host => return rights::require(what).map(|()| Self::Host),
             Via::Helper => return Ok(Self::Helper(Box::new(Means::find(reach, endpoint)?))),
@@ -131,6 +144,16 @@ impl Way {
             }),
         }
     }
+
+    /// No right of this machine leads to another one.
+    fn elsewhere(reach: &Reach, endpoint: &Endpoint) -> Result<FarMeans, Error> {
+        let instead_of = match reach.via {
+            Via::Host => return Err(Error::HostElsewhere { endpoint: endpoint.to_string() }),
+            Via::Helper => None,
+            Via::Auto => Some(format!("{endpoint} is another machine's")),
+        };
+        FarMeans::find(reach, instead_of)
+    }
 }
 
 impl Means {
@@ -138,7 +161,7 @@ impl Means {
     fn find(reach: &Reach, endpoint: &Endpoint) -> Result<Self, Error> {
         let name = || endpoint.to_string();
         let Host::Unix(socket) = &endpoint.host else {
-            return Err(Error::HelperElsewhere { endpoint: name() });
+            return Err(Error::HostElsewhere { endpoint: name() });
         };
         let engine = match local::connect(socket) {
             // With socket activation it is systemd, whose root directory is the same.
@@ -197,9 +220,10 @@ impl Helper {
         let name = container_name(&owner);
         let directory = Seat::place(reach.runtime_directory.as_deref(), &owner);
         let charge = Charge {
-            socket: means.socket.clone(),
+            endpoint: Endpoint::unix(&means.socket),
+            user: None,
             container: name.clone(),
-            directory: directory.clone(),
+            directory: Some(directory.clone()),
         };
         let reaper = Reaper::start(&charge)?;
         let seat = Seat::make(directory)?;
@@ -224,10 +248,7 @@ impl Helper {
         dial: Arc<dyn Dial>,
         only: Option<&Selection>,
     ) -> Result<Opener, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|source| Error::Kernel(sys::Error::call("epoll_create")(source)))?;
+        let runtime = runtime()?;
         let (engine, shape, id) = runtime.block_on(async {
             let engine = Engine::connect_through(endpoint, dial, DEADLINE).await?;
             let shape = match only {
@@ -265,16 +286,11 @@ impl Helper {
             shape: shape.clone(),
             words: vec!["opener".to_owned(), format!("{DIRECTORY}/{}", Seat::SOCKET)],
             mounts: vec![(self.seat.mounted(), PathBuf::from(DIRECTORY))],
+            attached: false,
         };
         // From here on there may be one, whatever becomes of this process.
         self.reaper.makes();
-        match engine.create_helper(&spec).await {
-            Err(docker::Error::NoSuchImage { .. }) => {
-                engine.load_helper(&self.means.program).await?;
-                Ok(engine.create_helper(&spec).await?)
-            }
-            other => Ok(other?),
-        }
+        Ok(made(engine, &spec, &self.means.program).await?)
     }
 
     /// Whoever has connected is root in the container that was made: nobody else could have, and
@@ -286,6 +302,29 @@ impl Helper {
         let is_its = process::PidFd::open(pid)?.is_in_container(id)?;
         if uid == 0 && is_its { Ok(()) } else { Err(stranger()) }
     }
+}
+
+/// Makes a container, and its image of `program` where that is not there yet.
+async fn made(
+    engine: &Engine,
+    spec: &HelperSpec,
+    program: &HelperProgram,
+) -> Result<String, docker::Error> {
+    match engine.create_helper(spec).await {
+        Err(docker::Error::NoSuchImage { .. }) => {
+            engine.load_helper(program).await?;
+            engine.create_helper(spec).await
+        }
+        other => other,
+    }
+}
+
+/// What engines are spoken to with.
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Kernel(sys::Error::call("epoll_create")(source)))
 }
 
 /// The least that is enough. What selectors that come to nothing have to say is said later.

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use docker::{Endpoint, Engine};
 
-use super::reaper::is_left_over;
+use super::{reaper::is_left_over, runtime};
 use crate::Error;
 
 /// What was removed.
@@ -27,10 +27,7 @@ pub struct Pruned {
 /// # Privileges
 /// Access to the engine's socket.
 pub fn prune(endpoint: &Endpoint) -> Result<Pruned, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Kernel(sys::Error::call("epoll_create")(source)))?;
+    let runtime = runtime()?;
     let pruned = runtime.block_on(async {
         let engine = Engine::connect(endpoint).await?;
         let mut pruned = Pruned::default();

@@ -5,7 +5,7 @@
 //! both are killed at once, the reaper of a later session finds what is left ([`sweep`]).
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
     path::PathBuf,
     process::Child,
@@ -19,12 +19,12 @@ use sys::{
     companion,
     lifetime::{Lifetime, State},
     poll::{Poller, Trigger},
-    privileges,
+    privileges::{self, User},
     process::PidFd,
 };
 
-use super::seat;
-use crate::Error;
+use super::{runtime, seat};
+use crate::{Error, runner};
 
 /// `argv[0]` of the reaper process.
 pub const ARGV0: &str = "whaletap-reaper";
@@ -35,8 +35,9 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 const MADE_WITHIN: Duration = Duration::from_secs(5);
 /// How long an engine may not answer before a helper is left to a later session.
 const REMOVED_WITHIN: Duration = Duration::from_secs(60);
-/// Between two attempts.
+/// Between two attempts at an engine of this machine, and at one elsewhere: each may be a log-in.
 const TRY_EVERY: Duration = Duration::from_millis(50);
+const TRY_ELSEWHERE_EVERY: Duration = Duration::from_millis(500);
 /// The age at which a helper that does not run, and whose client nobody here can judge, is left over.
 const STALE: Duration = Duration::from_secs(600);
 
@@ -47,28 +48,65 @@ const RUNS: &[u8] = b"runs";
 /// What is to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Charge {
-    /// The engine's socket.
-    pub(super) socket: PathBuf,
+    /// The engine.
+    pub(super) endpoint: Endpoint,
+    /// Who the client is going to be, where the way to the engine depends on that: with ssh it is that
+    /// person's keys which open it.
+    pub(super) user: Option<User>,
     /// The container's name.
     pub(super) container: String,
-    /// Our directory.
-    pub(super) directory: PathBuf,
+    /// Our directory, where there is one.
+    pub(super) directory: Option<PathBuf>,
 }
 
 impl Charge {
-    /// No path has a NUL in it.
+    /// No word has a NUL in it.
     fn encode(&self) -> Vec<u8> {
-        let Self { socket, container, directory } = self;
-        let parts = [socket.as_os_str(), OsStr::new(container), directory.as_os_str()];
-        parts.map(OsStr::as_bytes).join(&0)
+        let Self { endpoint, user, container, directory } = self;
+        let mut words = endpoint.to_words().to_vec();
+        words.push(runner::user_words(user.as_ref()).into());
+        words.push(container.into());
+        words.push(directory.clone().unwrap_or_default().into());
+        words.join(OsStr::from_bytes(&[0])).as_bytes().to_vec()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = bytes.split(|byte| *byte == 0);
-        let mut path = || parts.next().map(|part| PathBuf::from(OsStr::from_bytes(part)));
-        let (socket, container, directory) = (path()?, path()?, path()?);
-        let container = container.to_str()?.to_owned();
-        Some(Self { socket, container, directory })
+        let mut words = bytes.split(|byte| *byte == 0);
+        let mut word = || words.next().map(|word| OsStr::from_bytes(word).to_owned());
+        let mut endpoint = [const { OsString::new() }; Endpoint::WORDS];
+        for place in &mut endpoint {
+            *place = word()?;
+        }
+        let (user, container, directory) = (word()?, word()?, word()?);
+        Some(Self {
+            endpoint: Endpoint::from_words(endpoint)?,
+            user: runner::parse_user(user.as_bytes())?,
+            container: container.into_string().ok()?,
+            directory: Some(PathBuf::from(directory)).filter(|path| !path.as_os_str().is_empty()),
+        })
+    }
+
+    /// Gives up the rights of this process but for what the way to the engine takes.
+    fn as_its_user(&mut self) -> Result<(), Error> {
+        // Files that the client's user may not read are read while that is possible. What is wrong
+        // with them is told by the client.
+        if let Ok(endpoint) = self.endpoint.clone().with_secrets() {
+            self.endpoint = endpoint;
+        }
+        if let Some(User { uid, gid, groups }) = &self.user {
+            privileges::become_user(*uid, *gid, groups)?;
+        }
+        privileges::drop_all_capabilities()?;
+        // A program that leads to the engine is the user's business, also what it runs itself.
+        if self.endpoint.program().is_none() {
+            privileges::no_new_privs()?;
+        }
+        Ok(())
+    }
+
+    /// How long to wait before the engine is asked again.
+    fn pause(&self) -> Duration {
+        if self.endpoint.is_socket() { TRY_EVERY } else { TRY_ELSEWHERE_EVERY }
     }
 }
 
@@ -138,16 +176,9 @@ enum Stage {
 /// When the process was not started as a reaper, or rights could not be given up.
 pub fn serve() -> Result<(), Error> {
     let channel = companion::inherited()?;
-    // Its user's right to the engine's socket is all that it needs.
-    privileges::drop_all_capabilities()?;
-    privileges::no_new_privs()?;
     let Ok(first) = channel.receive() else { return Ok(()) };
-    let Some(charge) = Charge::decode(&first.bytes) else { return Ok(()) };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Kernel(sys::Error::call("epoll_create")(source)))?;
-    let endpoint = Endpoint::unix(&charge.socket);
+    let Some(mut charge) = Charge::decode(&first.bytes) else { return Ok(()) };
+    charge.as_its_user()?;
     let mut stage = Stage::Nothing;
     while let Ok(word) = channel.receive() {
         if word.bytes == MAKES {
@@ -155,19 +186,33 @@ pub fn serve() -> Result<(), Error> {
         } else if word.bytes == RUNS {
             stage = Stage::Running;
             // It is nobody's business whether that succeeds.
-            let _ = runtime.block_on(sweep(&endpoint));
+            let _ = asked(sweep(&charge.endpoint));
         }
     }
-    seat::remove(&charge.directory);
+    if let Some(directory) = &charge.directory {
+        seat::remove(directory);
+    }
     let since = Instant::now();
     while stage != Stage::Nothing && since.elapsed() < REMOVED_WITHIN {
-        match runtime.block_on(remove(&endpoint, &charge.container)) {
-            Ok(true) => break,
-            Ok(false) if stage == Stage::Running || since.elapsed() >= MADE_WITHIN => break,
-            _ => thread::sleep(TRY_EVERY),
+        match asked(remove(&charge.endpoint, &charge.container)) {
+            Ok(Ok(true)) => break,
+            Ok(Ok(false)) if stage == Stage::Running || since.elapsed() >= MADE_WITHIN => break,
+            _ => thread::sleep(charge.pause()),
         }
     }
     Ok(())
+}
+
+/// Does something with the engine, and leaves no connection behind: with ssh it would be a log-in
+/// that stays for hours.
+fn asked<T>(
+    work: impl Future<Output = Result<T, docker::Error>>,
+) -> Result<Result<T, docker::Error>, Error> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(work);
+    // Not waiting for a look-up of the engine's own name.
+    runtime.shutdown_background();
+    Ok(done)
 }
 
 /// Removes a helper. `false`: there is none.
@@ -210,11 +255,25 @@ mod tests {
     #[test]
     fn a_charge_reads_back() {
         let charge = Charge {
-            socket: "/run/docker sock".into(),
+            endpoint: Endpoint::unix("/run/docker sock"),
+            user: None,
             container: "whaletap-1-2-3".into(),
-            directory: "/tmp/x".into(),
+            directory: Some("/tmp/x".into()),
         };
-        assert_eq!(Charge::decode(&charge.encode()), Some(charge));
+        assert_eq!(Charge::decode(&charge.encode()), Some(charge.clone()));
+        let options = docker::EndpointOptions {
+            hosts: vec!["tcp://far:2376".to_owned()],
+            tls: true,
+            tls_key: Some("/keys/key.pem".into()),
+            ..docker::EndpointOptions::default()
+        };
+        let elsewhere = Charge {
+            endpoint: Endpoint::resolve(&options, |_| None).unwrap(),
+            user: Some(User { uid: 1000, gid: 100, groups: vec![4] }),
+            directory: None,
+            ..charge
+        };
+        assert_eq!(Charge::decode(&elsewhere.encode()), Some(elsewhere));
         assert_eq!(Charge::decode(b"a\0b"), None);
     }
 

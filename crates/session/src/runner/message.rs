@@ -87,7 +87,7 @@ pub(super) fn split(bytes: &[u8]) -> Option<Vec<OsString>> {
 const USER: &str = "user";
 
 /// The first message: the user to become, or nobody.
-pub(super) fn user(user: Option<&User>) -> String {
+pub(crate) fn user(user: Option<&User>) -> String {
     let mut text = String::from(USER);
     for id in
         user.iter().flat_map(|user| [user.uid, user.gid].into_iter().chain(user.groups.clone()))
@@ -97,7 +97,8 @@ pub(super) fn user(user: Option<&User>) -> String {
     text
 }
 
-pub(super) fn parse_user(bytes: &[u8]) -> Option<Option<User>> {
+/// Who that is; `None` when it does not read.
+pub(crate) fn parse_user(bytes: &[u8]) -> Option<Option<User>> {
     let text = std::str::from_utf8(bytes).ok()?.strip_prefix(USER)?;
     let ids: Result<Vec<u32>, _> = text.split_whitespace().map(str::parse).collect();
     match ids.ok()?.as_slice() {

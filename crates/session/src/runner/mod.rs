@@ -20,7 +20,7 @@ mod message;
 mod server;
 
 pub(crate) use client::Runner;
-pub(crate) use message::News;
+pub(crate) use message::{News, parse_user, user as user_words};
 pub use server::serve;
 
 /// `argv[0]` of the runner process.

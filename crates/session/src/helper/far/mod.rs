@@ -1,0 +1,178 @@
+//! A helper on an engine elsewhere, and the line to it.
+//!
+//! No directory and no descriptor reaches another machine. There the helper does all of the work, and
+//! what it says travels over the streams of its program, which the engine gives to whoever is
+//! attached to them.
+//!
+//! ```text
+//!  client ═ a pair of sockets ═ line (a thread) ═ engine ═ stdin, stdout of whaletap-agent stdio
+//!    │                            └─ keeps the end of its stderr
+//!    └─ holds ─► reaper: removes the helper when main is gone
+//! ```
+//!
+//! The client attaches before the helper starts, so nothing that it says is missed. Neither side is
+//! read faster than the other is written: who does not read makes the other wait.
+
+mod line;
+mod tail;
+
+use std::{
+    net::Shutdown,
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use docker::{Dial, Endpoint, Engine, HelperProgram, HelperSpec, Shape};
+use sys::{lifetime::Lifetime, privileges::User};
+
+use self::line::Line;
+use super::{
+    DEADLINE, Reach, container_name, made, program,
+    reaper::{Charge, Reaper},
+    runtime, shape,
+};
+use crate::{Error, Selection};
+
+/// What the helper's program is told.
+const WORDS: &str = "stdio";
+
+/// What a helper elsewhere takes, and was found.
+#[derive(Debug)]
+pub(crate) struct FarMeans {
+    program: HelperProgram,
+    /// Why namespaces are not reached from here; `None` where the user said so.
+    instead_of: Option<String>,
+}
+
+impl FarMeans {
+    /// Looks whether there can be a helper, as far as that can be seen from here.
+    pub(super) fn find(reach: &Reach, instead_of: Option<String>) -> Result<Self, Error> {
+        Ok(Self { program: program(reach)?, instead_of })
+    }
+}
+
+/// A helper of this session on an engine elsewhere. When this is dropped the line is closed, and the
+/// helper ends and is removed; that is waited for, and the helper is ended by force where it takes
+/// too long.
+#[derive(Debug)]
+pub(crate) struct FarHelper {
+    means: FarMeans,
+    name: String,
+    owner: Lifetime,
+    /// What there is once it was started.
+    started: Option<Started>,
+    // Behind the line: removes what is left.
+    reaper: Reaper,
+}
+
+#[derive(Debug)]
+struct Started {
+    shape: Shape,
+    /// The client's end of the line.
+    stream: UnixStream,
+    line: Line,
+}
+
+impl FarHelper {
+    /// Makes what has to be there before this process gives up its rights and has threads: who tidies
+    /// up, as the `user` that the client is going to be.
+    pub(crate) fn prepare(
+        means: FarMeans,
+        endpoint: &Endpoint,
+        user: Option<&User>,
+    ) -> Result<Self, Error> {
+        let owner = Lifetime::own()?;
+        let name = container_name(&owner);
+        let charge = Charge {
+            endpoint: endpoint.clone(),
+            user: user.cloned(),
+            container: name.clone(),
+            directory: None,
+        };
+        let reaper = Reaper::start(&charge)?;
+        Ok(Self { means, name, owner, started: None, reaper })
+    }
+
+    /// The image that it is made of.
+    pub(crate) fn image(&self) -> String {
+        self.means.program.image()
+    }
+
+    /// Why namespaces are not reached from here.
+    pub(crate) fn instead_of(&self) -> Option<&str> {
+        self.means.instead_of.as_deref()
+    }
+
+    /// Makes the container, loads its image where that is not there yet, takes its streams, starts it,
+    /// and gives the client's end of the line: what is written there is read by the helper's program,
+    /// and the other way round. The end of either shows as the end of the other. `only` says what is
+    /// to be opened, if that is known and is all.
+    ///
+    /// That the program runs and is of the right release it has to tell itself.
+    pub(crate) fn start(
+        &mut self,
+        endpoint: &Endpoint,
+        dial: Arc<dyn Dial>,
+        only: Option<&Selection>,
+    ) -> Result<UnixStream, Error> {
+        let runtime = runtime()?;
+        let (engine, shape, attached) = runtime.block_on(async {
+            let engine = Engine::connect_through(endpoint, dial, DEADLINE).await?;
+            let shape = match only {
+                Some(selection) => shape(&engine, selection).await?,
+                None => Shape::Host,
+            };
+            let spec = HelperSpec {
+                name: self.name.clone(),
+                owner: self.owner.to_string(),
+                image: self.image(),
+                shape: shape.clone(),
+                words: vec![WORDS.to_owned()],
+                mounts: Vec::new(),
+                attached: true,
+            };
+            // From here on there may be one, whatever becomes of this process.
+            self.reaper.makes();
+            let id = made(&engine, &spec, &self.means.program).await?;
+            let attached = engine.attach_helper(&id).await?;
+            engine.start_helper(&id).await?;
+            Ok::<_, Error>((engine, shape, attached))
+        })?;
+        self.reaper.runs();
+        let (line, stream) = Line::start(runtime, engine, attached)?;
+        let ours = stream.try_clone().map_err(sys::Error::call("fcntl(F_DUPFD)"))?;
+        self.started = Some(Started { shape, stream: ours, line });
+        Ok(stream)
+    }
+
+    /// Where it is, once it was started: [`Shape::Inside`] opens in its own namespace and nowhere else.
+    pub(crate) fn shape(&self) -> Option<&Shape> {
+        self.started.as_ref().map(|started| &started.shape)
+    }
+
+    /// Why the line has ended, as far as that is known: the last lines that the helper's program wrote
+    /// to its standard error, or what was wrong with the connection. Complete as soon as the client's
+    /// end of the line shows the end. `None` where nothing was said, as at an end that the client
+    /// wanted. Text from outside: not safe for a terminal.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        self.started.as_ref()?.line.last_words()
+    }
+}
+
+impl Drop for FarHelper {
+    fn drop(&mut self) {
+        if let Some(Started { stream, line, .. }) = self.started.take() {
+            // Also where the client still has its own descriptor of it.
+            let _ = stream.shutdown(Shutdown::Both);
+            line.end();
+        }
+    }
+}
+
+/// Something that two threads look at.
+type Shared<T> = Arc<Mutex<T>>;
+
+/// What is shared, although whoever had it may have panicked.
+fn locked<T>(shared: &Shared<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
