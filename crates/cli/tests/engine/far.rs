@@ -17,24 +17,24 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A way to an engine: options, and variables of the environment.
-struct Way {
+pub(crate) struct Way {
     words: Vec<String>,
     variables: Vec<(&'static str, String)>,
 }
 
 impl Way {
-    fn by(words: &[&str]) -> Self {
+    pub(crate) fn by(words: &[&str]) -> Self {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
         Self { words, variables: Vec::new() }
     }
 
-    fn with(mut self, variable: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, variable: &'static str, value: impl Into<String>) -> Self {
         self.variables.push((variable, value.into()));
         self
     }
 
     /// A program that is given this way in docker's words, on the near side of a far host.
-    fn given_to(&self, program: &str, far: &FarHost) -> Program {
+    pub(crate) fn given_to(&self, program: &str, far: &FarHost) -> Program {
         let variables = ["HOST", "CONTEXT", "CONFIG", "TLS", "TLS_VERIFY", "CERT_PATH"];
         let program = Program::new(program).inside(far.here()).args(&self.words);
         let program = variables

@@ -11,6 +11,7 @@
 mod beside;
 mod commands;
 mod disk;
+mod elsewhere;
 mod ending;
 mod engines;
 mod far;

@@ -129,16 +129,23 @@ impl PlayedEngine {
     }
 }
 
-/// Reads requests without a body, one after the other, and says what `play` says to each.
+/// Reads requests, one after the other, and says what `play` says to each. Bodies are passed over.
 fn serve(mut stream: UnixStream, play: &dyn Fn(&str, &mut UnixStream) -> Option<String>) {
     let mut request = Vec::new();
     let mut chunk = [0; 4096];
     while let Ok(n @ 1..) = stream.read(&mut chunk) {
         request.extend_from_slice(&chunk[..n]);
-        if !request.ends_with(b"\r\n\r\n") {
+        let Some(head) = request.windows(4).position(|four| four == b"\r\n\r\n") else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(&request[..head]).into_owned();
+        let body = text.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+        });
+        if request.len() < head + 4 + body.unwrap_or(0) {
             continue;
         }
-        let text = String::from_utf8_lossy(&request).into_owned();
         request.clear();
         if let Some(answer) = play(text.split(' ').nth(1).unwrap_or_default(), &mut stream)
             && stream.write_all(answer.as_bytes()).is_err()

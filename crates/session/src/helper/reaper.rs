@@ -44,6 +44,7 @@ const STALE: Duration = Duration::from_secs(600);
 /// The client's words.
 const MAKES: &[u8] = b"makes";
 const RUNS: &[u8] = b"runs";
+const MADE_NONE: &[u8] = b"made none";
 
 /// What is to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +136,11 @@ impl Reaper {
         self.tell(RUNS);
     }
 
+    /// The engine has said that there is none, and will be none.
+    pub(super) fn made_none(&self) {
+        self.tell(MADE_NONE);
+    }
+
     /// A reaper that has been ended is not told to the user: what it would have done is done by the
     /// next session's.
     fn tell(&self, word: &[u8]) {
@@ -183,6 +189,8 @@ pub fn serve() -> Result<(), Error> {
     while let Ok(word) = channel.receive() {
         if word.bytes == MAKES {
             stage = Stage::Making;
+        } else if word.bytes == MADE_NONE {
+            stage = Stage::Nothing;
         } else if word.bytes == RUNS {
             stage = Stage::Running;
             // It is nobody's business whether that succeeds.

@@ -133,7 +133,12 @@ impl FarHelper {
             };
             // From here on there may be one, whatever becomes of this process.
             self.reaper.makes();
-            let id = made(&engine, &spec, &self.means.program).await?;
+            let made = made(&engine, &spec, &self.means.program).await;
+            if made.as_ref().is_err_and(is_refusal) {
+                // Nobody has to wait for one that might come.
+                self.reaper.made_none();
+            }
+            let id = made?;
             let attached = engine.attach_helper(&id).await?;
             engine.start_helper(&id).await?;
             Ok::<_, Error>((engine, shape, attached))
@@ -167,6 +172,12 @@ impl Drop for FarHelper {
             line.end();
         }
     }
+}
+
+/// Whether the engine has answered, so that it is known that there is no container.
+fn is_refusal(error: &docker::Error) -> bool {
+    use docker::Error as E;
+    matches!(error, E::Api { .. } | E::NoSuchImage { .. } | E::OtherArchitecture { .. })
 }
 
 /// Something that two threads look at.
