@@ -337,6 +337,18 @@ pub fn spawn_unmasked(command: &mut Command) -> io::Result<Child> {
     command.spawn()
 }
 
+/// Like [`spawn_unmasked`], for a command that is of no use without us: it is killed when the thread
+/// that starts it ends, unless it gains rights by what it is (`prctl(2)`, `PR_SET_PDEATHSIG`).
+///
+/// # Errors
+/// When it cannot be started, like `Command::spawn`.
+pub fn spawn_leashed(command: &mut Command) -> io::Result<Child> {
+    let leash = || set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from);
+    // SAFETY: between fork and exec only system calls are made, and none of them allocates.
+    unsafe { command.pre_exec(leash) };
+    spawn_unmasked(command)
+}
+
 fn unmask() -> io::Result<()> {
     // SAFETY: plain numbers, for which zero is a value.
     let mut none: libc::sigset_t = unsafe { mem::zeroed() };

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     sync::{Arc, Mutex},
     thread,
     time::Instant,
@@ -13,7 +13,7 @@ use lab::{FarHost, PlayedEngine, Program};
 use crate::{
     far::Way,
     member::helpers,
-    processes::marked,
+    processes::{all, marked, words},
     tap::{FILE, LIMIT, assert_ended, unique, until},
 };
 
@@ -40,6 +40,17 @@ fn images(far: &FarHost) -> String {
     far.engine().docker().args(words).run().unwrap().stdout_text()
 }
 
+/// Processes on the far host that lead somebody to its engine.
+fn dialled(far: &FarHost) -> Vec<u32> {
+    let (_, inode) = far.namespace().id().unwrap();
+    let is_there = |pid: &u32| {
+        let namespace = fs::metadata(format!("/proc/{pid}/ns/net"));
+        namespace.is_ok_and(|namespace| namespace.ino() == inode)
+            && words(*pid).iter().any(|word| word == "dial-stdio")
+    };
+    all().filter(is_there).collect()
+}
+
 /// Killed at whatever moment, together with nothing else: the reaper lives on, and finds its own way
 /// to the engine.
 #[test]
@@ -56,6 +67,7 @@ fn sigkill_at_any_moment_leaves_nothing_elsewhere() {
     let mark = format!("WHALETAP_TEST_MARK={mark}");
     let gone = || {
         until("no process is left", LIMIT, || marked(&mark).is_empty());
+        until("nobody waits over there", LIMIT, || dialled(&far).is_empty());
         assert_eq!(helpers(far.engine()), [""; 0]);
     };
     assert_eq!(images(&far), "");

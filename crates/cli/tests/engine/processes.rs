@@ -50,7 +50,8 @@ pub(crate) fn of_threads(pid: u32, field: &str) -> Vec<String> {
     tasks.filter_map(value).collect()
 }
 
-fn all() -> impl Iterator<Item = u32> {
+/// All of them.
+pub(crate) fn all() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }

@@ -202,7 +202,7 @@ pub fn serve() -> Result<(), Error> {
     }
     let since = Instant::now();
     while stage != Stage::Nothing && since.elapsed() < REMOVED_WITHIN {
-        match asked(remove(&charge.endpoint, &charge.container)) {
+        match asked(remove(&charge, stage)) {
             Ok(Ok(true)) => break,
             Ok(Ok(false)) if stage == Stage::Running || since.elapsed() >= MADE_WITHIN => break,
             _ => thread::sleep(charge.pause()),
@@ -224,8 +224,15 @@ fn asked<T>(
 }
 
 /// Removes a helper. `false`: there is none.
-async fn remove(endpoint: &Endpoint, container: &str) -> Result<bool, docker::Error> {
-    Engine::connect(endpoint).await?.remove_helper(container).await
+async fn remove(charge: &Charge, stage: Stage) -> Result<bool, docker::Error> {
+    let engine = Engine::connect(&charge.endpoint).await?;
+    if stage == Stage::Making && !charge.endpoint.is_socket() {
+        // The client was about to be attached. To an engine that lasts until the program ends, also
+        // when the container is gone that has never been started, and with it the connection and what
+        // leads to it over there. A program whose input has ended ends at once.
+        let _ = engine.start_helper(&charge.container).await;
+    }
+    engine.remove_helper(&charge.container).await
 }
 
 /// Removes helpers whose clients are gone.

@@ -15,7 +15,7 @@ use sys::{
     companion,
     poll::{Poller, Trigger, is_unread},
     privileges::{self, Account},
-    process::{self, PidFd, spawn_unmasked},
+    process::{self, PidFd, spawn_leashed, spawn_unmasked},
     signals::Signals,
 };
 
@@ -195,7 +195,10 @@ impl Job {
                 command.process_group(0);
             }
         }
-        let child = spawn_unmasked(&mut command).inspect_err(|error| {
+        // One that leads to an engine must not outlive us, whatever ends us: what is at its other end
+        // may never say anything again, and it would wait for that.
+        let spawn = if held.is_some() { spawn_leashed } else { spawn_unmasked };
+        let child = spawn(&mut command).inspect_err(|error| {
             if let Some(complaints) = &mut complains_to {
                 // Who does not listen any more does not care.
                 let _ = writeln!(complaints, "cannot run {}: {error}", words[0].display());
