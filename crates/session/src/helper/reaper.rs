@@ -167,7 +167,7 @@ impl Drop for Reaper {
 
 /// What a client may have left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// No container.
     Nothing,
     /// Perhaps one, perhaps a moment later.
@@ -224,7 +224,7 @@ fn asked<T>(
 }
 
 /// Removes a helper. `false`: there is none.
-async fn remove(charge: &Charge, stage: Stage) -> Result<bool, docker::Error> {
+pub(super) async fn remove(charge: &Charge, stage: Stage) -> Result<bool, docker::Error> {
     let engine = Engine::connect(&charge.endpoint).await?;
     if stage == Stage::Making && !charge.endpoint.is_socket() {
         // The client was about to be attached. To an engine that lasts until the program ends, also

@@ -6,6 +6,7 @@ use std::{
     hash::{DefaultHasher, Hasher as _},
     io::{ErrorKind, Read as _, Write as _},
     net::Shutdown,
+    os::unix::fs::MetadataExt as _,
     process,
     sync::atomic::{AtomicU32, Ordering},
     time::Instant,
@@ -15,7 +16,10 @@ use docker::{Dial, Endpoint, EndpointOptions, HelperSpec, PathDial, ProgramDial,
 use lab::FarHost;
 
 use super::*;
-use crate::helper::runtime;
+use crate::helper::{
+    reaper::{self, Charge, Stage},
+    runtime,
+};
 
 /// How long anything may take that takes a moment.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -51,6 +55,21 @@ fn by_ssh(far: &FarHost) -> (Endpoint, Arc<dyn Dial>) {
     (endpoint, Arc::new(ProgramDial(words)))
 }
 
+/// A container that runs this.
+fn spec(script: &str) -> HelperSpec {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    HelperSpec {
+        name: format!("whaletap-line-{}-{number}", process::id()),
+        owner: "a test".into(),
+        image: lab::engine::IMAGE.into(),
+        shape: Shape::Host,
+        words: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        mounts: Vec::new(),
+        attached: true,
+    }
+}
+
 /// A container that is made and taken as a helper is, and the client's end.
 struct Attached {
     name: String,
@@ -60,18 +79,7 @@ struct Attached {
 
 impl Attached {
     fn start(far: &FarHost, by: &(Endpoint, Arc<dyn Dial>), script: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("whaletap-line-{}-{number}", process::id());
-        let spec = HelperSpec {
-            name: name.clone(),
-            owner: "a test".into(),
-            image: lab::engine::IMAGE.into(),
-            shape: Shape::Host,
-            words: ["sh", "-c", script].map(str::to_owned).to_vec(),
-            mounts: Vec::new(),
-            attached: true,
-        };
+        let spec = spec(script);
         let (endpoint, dial) = by.clone();
         // The thread of the line is one of this thread's, and so where it is.
         let (line, stream) = far
@@ -90,7 +98,7 @@ impl Attached {
             .unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_write_timeout(Some(LIMIT)).unwrap();
-        Self { name, line, stream }
+        Self { name: spec.name, line, stream }
     }
 
     fn end(self) {
@@ -139,6 +147,7 @@ fn a_line_is_one_whatever_leads_to_the_engine() {
             scope.spawn(move || all.iter().for_each(|each| each(far, by)));
         }
     });
+    who_is_killed_before_the_start_leaves_nobody(&far, &ways[0].0, &ways[1]);
     a_line_that_breaks_says_why(&far, &ways[0]);
 }
 
@@ -246,6 +255,53 @@ fn a_client_that_goes_away_ends_the_program(far: &FarHost, by: &(Endpoint, Arc<d
     attached.end();
     assert!(begun.elapsed() < ENDS_WITHIN, "it had to be given up");
     assert_removed(far, &name);
+}
+
+/// Left to itself an engine keeps the connection as long as it lives, and who leads there waits.
+fn who_is_killed_before_the_start_leaves_nobody(
+    far: &FarHost,
+    reapers: &Endpoint,
+    (endpoint, dial): &(Endpoint, Arc<dyn Dial>),
+) {
+    let spec = spec("exec cat");
+    let charge = Charge {
+        endpoint: reapers.clone(),
+        user: None,
+        container: spec.name.clone(),
+        directory: None,
+    };
+    let wait = |expected: usize| {
+        let begun = Instant::now();
+        while dialled(far) != expected {
+            assert!(begun.elapsed() < LIMIT, "{} over there, not {expected}", dialled(far));
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait(0);
+    let killed = async {
+        let engine = Engine::connect_through(endpoint, Arc::clone(dial), LIMIT).await.unwrap();
+        let id = engine.create_helper(&spec).await.unwrap();
+        engine.attach_helper(&id).await.unwrap();
+    };
+    far.here().enter(|| runtime().unwrap().block_on(killed)).unwrap();
+    wait(1);
+    let reaped = reaper::remove(&charge, Stage::Making);
+    assert!(far.here().enter(|| runtime().unwrap().block_on(reaped)).unwrap().unwrap());
+    wait(0);
+    assert_removed(far, &spec.name);
+}
+
+/// How many processes on the far host lead somebody to its engine.
+fn dialled(far: &FarHost) -> usize {
+    let network = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/net")).map(|found| found.ino());
+    let (_, inode) = far.namespace().id().unwrap();
+    let leads = |pid: &str| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == b"dial-stdio")
+    };
+    let names = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name());
+    let names = names.filter_map(|name| name.into_string().ok());
+    names.filter(|pid| network(pid).is_ok_and(|found| found == inode) && leads(pid)).count()
 }
 
 fn a_line_that_breaks_says_why(far: &FarHost, by: &(Endpoint, Arc<dyn Dial>)) {
