@@ -5,6 +5,7 @@
 
 mod container;
 mod direction;
+mod frame;
 mod interface;
 mod link_type;
 mod netns_id;
@@ -16,6 +17,7 @@ mod target;
 
 pub use container::{Compose, Container, ContainerState, Endpoint, Swarm};
 pub use direction::{Direction, PacketType};
+pub use frame::FrameParts;
 pub use interface::{Hatype, Interface, MacAddress, Network};
 pub use link_type::LinkType;
 pub use netns_id::NetnsId;

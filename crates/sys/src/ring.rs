@@ -22,10 +22,10 @@ use std::{
     time::Duration,
 };
 
-use model::{Hatype, PacketType};
+use model::{FrameParts, Hatype, PacketType};
 use rustix::mm::{MapFlags, ProtFlags};
 
-pub use self::assembly::{Assembly, FrameParts};
+pub use self::assembly::Assembly;
 use crate::{Error, packet::PacketSocket};
 
 /// Bytes of a ring block's own header (`struct tpacket_block_desc`).
@@ -446,6 +446,26 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
+    /// All that is told of it.
+    #[must_use]
+    pub fn parts(&self) -> FrameParts<'a> {
+        FrameParts {
+            timestamp: self.timestamp(),
+            interface: self.interface_index(),
+            hatype: self.hatype(),
+            protocol: self.protocol(),
+            packet_type: self.packet_type(),
+            vlan: self.vlan(),
+            checksum_not_ready: self.checksum_not_ready(),
+            checksum_valid: self.checksum_valid(),
+            tcp_segmentation: self.is_tcp_segmentation(),
+            address: self.address(),
+            network_offset: u16::try_from(self.network_offset()).unwrap_or(u16::MAX),
+            original_length: self.original_length(),
+            data: self.data(),
+        }
+    }
+
     /// The bytes that were kept, from the link-layer header on. A VLAN tag that the kernel took
     /// out is in [`Frame::vlan`].
     #[must_use]

@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+use model::FrameParts;
 use model::{Hatype, PacketType};
-use whaletap_wire::{Batch, BatchWriter, Frame};
+use whaletap_wire::{Batch, BatchWriter};
 
 /// Batches of a measurement, of which the median counts.
 const BATCHES: usize = 301;
@@ -31,7 +32,7 @@ fn measure(length: usize, compress: bool) {
                 chunk.copy_from_slice(&random.to_le_bytes()[..chunk.len()]);
             }
             timestamp += 3_500;
-            let frame = Frame {
+            let frame = FrameParts {
                 timestamp,
                 interface: 2,
                 hatype: Hatype::ETHER,

@@ -4,7 +4,7 @@
 //! out, and numbers take as few bytes as they need. So a thin link carries frames, and what is
 //! compressed is frames as well.
 
-use model::{Hatype, PacketType};
+use model::{FrameParts, Hatype, PacketType};
 
 use crate::{
     Error,
@@ -32,38 +32,6 @@ const CUT: u8 = 1 << 5;
 const OTHER_LINK: u8 = 1 << 6;
 const UNKNOWN: u8 = 1 << 7;
 
-/// A frame as the kernel's ring told it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame<'a> {
-    /// Nanoseconds since 1970, by the far side's clock.
-    pub timestamp: u64,
-    /// Index of the interface.
-    pub interface: u32,
-    /// Hardware type of it.
-    pub hatype: Hatype,
-    /// Protocol of the payload in host byte order: `ETH_P_IP` …
-    pub protocol: u16,
-    /// How it reached the tap.
-    pub packet_type: PacketType,
-    /// The tag that the kernel took out: control word and protocol.
-    pub vlan: Option<(u16, u16)>,
-    /// The checksum is still to be computed.
-    pub checksum_not_ready: bool,
-    /// The checksum was found right.
-    pub checksum_valid: bool,
-    /// Cut, or put together, by TCP segmentation offload.
-    pub tcp_segmentation: bool,
-    /// The sender's link-layer address, eight bytes of it at the most: only where frames have no
-    /// Ethernet header, which has it.
-    pub address: &'a [u8],
-    /// Where the network header begins in `data`.
-    pub network_offset: u16,
-    /// Length on the wire in bytes.
-    pub original_length: u32,
-    /// The bytes that were kept, from the link-layer header on.
-    pub data: &'a [u8],
-}
-
 /// Puts a capture's frames together.
 #[derive(Debug, Default)]
 pub struct BatchWriter {
@@ -86,7 +54,7 @@ impl BatchWriter {
     /// # Errors
     ///
     /// [`Error::TooLong`] where it has no room in any batch: it is not in this one either.
-    pub fn push(&mut self, frame: &Frame<'_>) -> Result<(), Error> {
+    pub fn push(&mut self, frame: &FrameParts<'_>) -> Result<(), Error> {
         let begin = self.bytes.len();
         let (captured, address) = (frame.data.len(), frame.address);
         let address = &address[..address.len().min(ADDRESS)];
@@ -255,16 +223,16 @@ pub struct Frames<'a> {
 }
 
 impl<'a> Iterator for Frames<'a> {
-    type Item = Frame<'a>;
+    type Item = FrameParts<'a>;
 
-    fn next(&mut self) -> Option<Frame<'a>> {
+    fn next(&mut self) -> Option<FrameParts<'a>> {
         self.left = self.left.checked_sub(1)?;
         self.frame()
     }
 }
 
 impl<'a> Frames<'a> {
-    fn frame(&mut self) -> Option<Frame<'a>> {
+    fn frame(&mut self) -> Option<FrameParts<'a>> {
         let from = &mut self.reader;
         let [flags, packet_type] = from.array()?;
         let has = |flag| flags & flag != 0;
@@ -296,7 +264,7 @@ impl<'a> Frames<'a> {
         }
         let data = from.bytes(captured)?;
         self.last = last;
-        Some(Frame {
+        Some(FrameParts {
             timestamp: last.timestamp,
             interface: last.interface,
             hatype: Hatype(last.hatype),
@@ -336,7 +304,7 @@ mod tests {
 
     use super::*;
 
-    type Owned = (Frame<'static>, Vec<u8>, Vec<u8>);
+    type Owned = (FrameParts<'static>, Vec<u8>, Vec<u8>);
 
     fn any_frame() -> impl Strategy<Value = Owned> {
         let link = (any::<u32>(), any::<u16>(), any::<u16>(), any::<u8>(), vec(any::<u8>(), 0..9));
@@ -350,7 +318,7 @@ mod tests {
         (any::<u64>(), link, more).prop_map(|(timestamp, link, more)| {
             let (interface, hatype, protocol, packet_type, address) = link;
             let (vlan, (not_ready, valid, gso), network_offset, original_length, data) = more;
-            let frame = Frame {
+            let frame = FrameParts {
                 timestamp,
                 interface,
                 hatype: Hatype(hatype),
@@ -372,7 +340,7 @@ mod tests {
     fn message(frames: &[Owned], lost: u64, compress: bool) -> Vec<u8> {
         let mut writer = BatchWriter::default();
         for (frame, address, data) in frames {
-            writer.push(&Frame { address, data, ..*frame }).unwrap();
+            writer.push(&FrameParts { address, data, ..*frame }).unwrap();
         }
         writer.take(7, lost, compress)
     }
@@ -385,7 +353,7 @@ mod tests {
             let read: Vec<_> = batch.frames().collect();
             let pushed: Vec<_> = frames
                 .iter()
-                .map(|(frame, address, data)| Frame { address, data, ..*frame })
+                .map(|(frame, address, data)| FrameParts { address, data, ..*frame })
                 .collect();
             prop_assert_eq!(read, pushed);
         }
@@ -416,8 +384,8 @@ mod tests {
         }
     }
 
-    fn plain(timestamp: u64, data: &[u8]) -> Frame<'_> {
-        Frame {
+    fn plain(timestamp: u64, data: &[u8]) -> FrameParts<'_> {
+        FrameParts {
             timestamp,
             interface: 2,
             hatype: Hatype::ETHER,

@@ -36,7 +36,7 @@ mod schema;
 mod stream;
 
 pub use allowance::Allowance;
-pub use batch::{BATCH, Batch, BatchWriter, Frame, Frames, MAX_BATCH};
+pub use batch::{BATCH, Batch, BatchWriter, Frames, MAX_BATCH};
 pub use error::Error;
 pub use hello::{Hello, Host};
 pub use order::{

@@ -46,7 +46,7 @@ fn fingerprint() -> u64 {
     }
     all.extend(Hello::new("0.1.0", Some(host())).to_bytes());
     let mut writer = crate::BatchWriter::default();
-    let frame = crate::Frame {
+    let frame = model::FrameParts {
         timestamp: 1_800_000_000_123_456_789,
         interface: 2,
         hatype: Hatype::TUNNEL6,
@@ -62,7 +62,7 @@ fn fingerprint() -> u64 {
         data: b"data",
     };
     for timestamp in [frame.timestamp, frame.timestamp - 7] {
-        writer.push(&crate::Frame { timestamp, ..frame }).unwrap();
+        writer.push(&model::FrameParts { timestamp, ..frame }).unwrap();
     }
     all.extend(writer.take(7, 3, false));
     for kind in [crate::Kind::Hello, crate::Kind::Order, crate::Kind::Report, crate::Kind::Batch] {

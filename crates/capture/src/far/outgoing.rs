@@ -3,6 +3,7 @@ use std::{
     time::Duration,
 };
 
+use model::FrameParts;
 use sys::ring::{Block, Frame};
 use wire::{Allowance, BatchWriter};
 
@@ -233,29 +234,16 @@ impl Waiting {
 }
 
 /// A frame as it travels. Where it has an Ethernet header that has the sender's address already.
-fn parts<'a>(frame: &Frame<'a>) -> wire::Frame<'a> {
+fn parts<'a>(frame: &Frame<'a>) -> FrameParts<'a> {
     let is_ethernet = model::LinkType::of(frame.hatype()) == Some(model::LinkType::ETHERNET);
-    wire::Frame {
-        timestamp: frame.timestamp(),
-        interface: frame.interface_index(),
-        hatype: frame.hatype(),
-        protocol: frame.protocol(),
-        packet_type: frame.packet_type(),
-        vlan: frame.vlan(),
-        checksum_not_ready: frame.checksum_not_ready(),
-        checksum_valid: frame.checksum_valid(),
-        tcp_segmentation: frame.is_tcp_segmentation(),
-        address: if is_ethernet { &[] } else { frame.address() },
-        network_offset: u16::try_from(frame.network_offset()).unwrap_or(u16::MAX),
-        original_length: frame.original_length(),
-        data: frame.data(),
-    }
+    let parts = frame.parts();
+    FrameParts { address: if is_ethernet { &[] } else { parts.address }, ..parts }
 }
 
 #[cfg(test)]
 mod tests {
     use model::{Hatype, PacketType};
-    use sys::ring::{Assembly, FrameParts};
+    use sys::ring::Assembly;
     use wire::Batch;
 
     use super::*;

@@ -14,14 +14,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use model::{Hatype, Interface, NetnsId, PacketType, Program, Stats};
+use model::{FrameParts, Hatype, Interface, NetnsId, PacketType, Program, Stats};
 use whaletap_capture::{
     Attachment, CaptureId, Error, Means, Rotation,
     far::{FarCapture, Link, Place, Scope, Settings, Spec},
 };
 use wire::{
-    Attached, BatchWriter, Clock, Counts, Frame, Hello, Host, Interfaces, Kind, Order, PREAMBLE,
-    Reason, Refused, Report, Settled, Stream, envelope,
+    Attached, BatchWriter, Clock, Counts, Hello, Host, Interfaces, Kind, Order, PREAMBLE, Reason,
+    Refused, Report, Settled, Stream, envelope,
 };
 
 use crate::running::{LIMIT, Running, attach, eventually, identity, interfaces};
@@ -126,7 +126,7 @@ impl Played {
     fn send(&mut self, capture: u32, interface: u32, stamps: &[u64], lost: u64) -> u64 {
         let mut writer = BatchWriter::default();
         for timestamp in stamps {
-            let frame = Frame {
+            let frame = FrameParts {
                 timestamp: *timestamp,
                 interface,
                 hatype: Hatype::ETHER,

@@ -1,40 +1,9 @@
-use model::{Hatype, PacketType};
+use model::FrameParts;
 
 use super::{
     BLOCK_FIRST, BLOCK_FRAMES, BLOCK_HEADER, BLOCK_LAST, BLOCK_USED, Block, FRAME_HEADER, Store,
     TP_STATUS_GSO_TCP,
 };
-
-/// What a [`super::Frame`] tells, from elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FrameParts<'a> {
-    /// When it was seen: nanoseconds since 1970. Later than 2106 is taken for then.
-    pub timestamp: u64,
-    /// Index of the interface.
-    pub interface: u32,
-    /// Hardware type of it.
-    pub hatype: Hatype,
-    /// Protocol of the payload in host byte order.
-    pub protocol: u16,
-    /// How it reached the tap.
-    pub packet_type: PacketType,
-    /// The VLAN tag that was taken out: control word and protocol.
-    pub vlan: Option<(u16, u16)>,
-    /// The checksum is still to be computed.
-    pub checksum_not_ready: bool,
-    /// The checksum was found right.
-    pub checksum_valid: bool,
-    /// A TCP segment that is to be cut, or was put together.
-    pub tcp_segmentation: bool,
-    /// The sender's link-layer address; eight bytes of it are kept.
-    pub address: &'a [u8],
-    /// Where the network header begins in `data`.
-    pub network_offset: u16,
-    /// Length on the wire in bytes.
-    pub original_length: u32,
-    /// The bytes, from the link-layer header on.
-    pub data: &'a [u8],
-}
 
 /// Puts a block together out of frames that no ring of this machine has seen, so that whoever reads
 /// rings reads these as well.
@@ -132,6 +101,8 @@ fn split(timestamp: u64) -> (u32, u32) {
 
 #[cfg(test)]
 mod tests {
+    use model::{Hatype, PacketType};
+
     use super::*;
 
     fn parts<'a>(timestamp: u64, address: &'a [u8], data: &'a [u8]) -> FrameParts<'a> {
@@ -152,24 +123,6 @@ mod tests {
         }
     }
 
-    fn told<'a>(frame: &super::super::Frame<'a>) -> FrameParts<'a> {
-        FrameParts {
-            timestamp: frame.timestamp(),
-            interface: frame.interface_index(),
-            hatype: frame.hatype(),
-            protocol: frame.protocol(),
-            packet_type: frame.packet_type(),
-            vlan: frame.vlan(),
-            checksum_not_ready: frame.checksum_not_ready(),
-            checksum_valid: frame.checksum_valid(),
-            tcp_segmentation: frame.is_tcp_segmentation(),
-            address: frame.address(),
-            network_offset: u16::try_from(frame.network_offset()).unwrap(),
-            original_length: frame.original_length(),
-            data: frame.data(),
-        }
-    }
-
     #[test]
     fn frames_are_read_as_they_were_given() {
         let first = parts(1_800_000_000_123_456_789, &[1, 2, 3, 4, 5, 6], b"first");
@@ -182,13 +135,13 @@ mod tests {
         let mut assembly = Assembly::default();
         assert!(all.iter().all(|parts| assembly.push(parts)));
         let block = assembly.finish(true);
-        let read: Vec<_> = block.frames().map(|(_, frame)| told(&frame)).collect();
+        let read: Vec<_> = block.frames().map(|(_, frame)| frame.parts()).collect();
         assert_eq!(read, all);
         assert_eq!(block.last_timestamp(), all[3].timestamp);
         assert!(block.is_losing() && !block.is_in_ring() && block.len() == 4);
         assert_eq!(block.used(), BLOCK_HEADER + 4 * FRAME_HEADER + 2 * 5 + 70_000);
         let (offset, _) = block.frames().nth(1).unwrap();
-        assert_eq!(told(&block.frame(offset).unwrap()), all[1]);
+        assert_eq!(block.frame(offset).unwrap().parts(), all[1]);
     }
 
     #[test]
