@@ -316,6 +316,8 @@ struct Line {
     /// The same, to be waited for until there is room.
     room: UnixStream,
     awaits_room: bool,
+    /// The other side reads.
+    is_heard: bool,
     incoming: Stream,
     outbox: Outbox,
     shared: Arc<Shared>,
@@ -348,6 +350,7 @@ impl Line {
             stream,
             room,
             awaits_room: false,
+            is_heard: true,
             incoming,
             outbox: Outbox::default(),
             shared,
@@ -417,6 +420,9 @@ impl Line {
 
     fn say(&mut self, order: &Order) -> Result<(), End> {
         self.spoke = Instant::now();
+        if !self.is_heard {
+            return Ok(());
+        }
         let put = self.outbox.put(Kind::Order, &order.to_bytes());
         put.map_err(|error| End::Broken(error.to_string()))
     }
@@ -427,7 +433,11 @@ impl Line {
                 Ok(written) => self.outbox.written(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.broken_by(&error)),
+                Err(_) => {
+                    // Nobody hears us any more. What was said before may still be on its way here.
+                    self.is_heard = false;
+                    self.outbox = Outbox::default();
+                }
             }
         }
         let awaits = !self.outbox.waiting().is_empty();

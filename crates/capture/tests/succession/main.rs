@@ -202,7 +202,7 @@ fn no_file_is_made_for_nobody_and_the_next_one_reads_alone() {
     let of_web = || running.names().iter().filter(|name| name.contains("web")).count();
     assert_eq!(of_web(), before);
     attach(&running, following(&peer.namespace, 2, "web", 0));
-    assert_eq!(of_web(), before + 1);
+    eventually(|| of_web() == before + 1);
     peer.send(1);
     running.wait_for(4);
     let names: Vec<_> = running.names().iter().map(|name| running.at(name)).collect();
