@@ -1,20 +1,23 @@
 //! How namespaces are entered: by an opener of this machine, or by a far side.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     sync::Arc,
     time::Duration,
 };
 
 use capture::{
     Means, Sockets,
-    far::{self, Ahead, FarCapture, Link},
+    far::{self, Ahead, FarCapture, Link, Settings},
 };
 use model::{Interface, NetnsId};
 use opener::{Opened, Opener, Place, Reason, Scope, Spec};
 use sys::{machine, netlink::Netlink};
 
-use crate::Error;
+use crate::{Error, helper::FarHelper};
 
 /// Who enters them.
 #[derive(Debug)]
@@ -22,8 +25,45 @@ pub(crate) enum Entrance {
     /// An opener: descriptors come from it.
     Here(Arc<Opener>),
     /// A program on another machine: frames come from it.
-    #[expect(dead_code, reason = "nobody starts one yet")]
-    Far(Arc<Link>),
+    Far(Box<Far>),
+}
+
+/// A helper on another machine, and the link to it.
+#[derive(Debug)]
+pub(crate) struct Far {
+    link: Link,
+    // Behind the link, which is ended first.
+    helper: Box<FarHelper>,
+}
+
+impl Far {
+    /// Begins to speak with a helper that was started. `memory` is what frames may occupy on its
+    /// machine while they wait for the link, in bytes.
+    pub(crate) fn start(
+        stream: UnixStream,
+        helper: Box<FarHelper>,
+        memory: usize,
+    ) -> Result<Self, Error> {
+        let settings = Settings { memory: memory as u64, ..SETTINGS };
+        match Link::start(stream, env!("CARGO_PKG_VERSION"), settings) {
+            Ok(link) => Ok(Self { link, helper }),
+            Err(error) => Err(Error::Capture(with_last_words(error, &helper))),
+        }
+    }
+}
+
+/// How frames are sent from another machine: compressed where that makes them smaller; together with
+/// what comes within 50 ms; and never when they have waited for 2 s.
+const SETTINGS: Settings = Settings { compress: true, memory: 0, linger: 50, patience: 2000 };
+
+/// Why a link has ended, in the helper's own words where it had some.
+fn with_last_words(error: capture::Error, helper: &FarHelper) -> capture::Error {
+    match (error, helper.last_words()) {
+        (capture::Error::FarGone { why }, Some(words)) => {
+            capture::Error::FarGone { why: format!("{why}: {words}") }
+        }
+        (error, _) => error,
+    }
 }
 
 /// A namespace that was entered, and what it takes to capture it.
@@ -121,12 +161,12 @@ impl Entrance {
                 let opened = opener.open(place.clone(), spec.clone());
                 opened.map_err(|source| refused(target, source))?.into()
             }
-            Self::Far(link) => {
+            Self::Far(far) => {
                 let Some(place) = far_place(place) else {
                     let lines = vec![format!("{target} has no place that could be told elsewhere")];
                     return Err(crate::error::NoSuchTarget { lines }.into());
                 };
-                let attached = link.attach(place, far_spec(spec));
+                let attached = far.link.attach(place, far_spec(spec));
                 Entered::far(attached.map_err(|source| far_refused(target, source))?)
             }
         };
@@ -141,7 +181,7 @@ impl Entrance {
     pub(crate) fn host(&self) -> String {
         match self {
             Self::Here(_) => machine::hostname(),
-            Self::Far(link) => link.host().name.clone(),
+            Self::Far(far) => far.link.host().name.clone(),
         }
     }
 
@@ -149,8 +189,8 @@ impl Entrance {
     pub(crate) fn os(&self) -> String {
         match self {
             Self::Here(_) => machine::kernel(),
-            Self::Far(link) => {
-                let host = link.host();
+            Self::Far(far) => {
+                let host = far.link.host();
                 format!("Linux {} {}", host.kernel, host.architecture)
             }
         }
@@ -158,10 +198,11 @@ impl Entrance {
 
     /// What a file says of its making: what was asked for, and whose clock its times are.
     pub(crate) fn comment(&self, command_line: &str) -> String {
-        let Self::Far(link) = self else { return command_line.to_owned() };
+        let Self::Far(far) = self else { return command_line.to_owned() };
+        let link = &far.link;
         let Ahead { nanoseconds, uncertainty } = link.ahead();
         format!(
-            "{command_line}\ntimes are those of {}, whose clock was {:.6} s ahead of this machine's \
+            "{command_line}; times are those of {}, whose clock was {:.6} s ahead of this machine's \
              when the capture began, give or take {:.6} s",
             link.host().name,
             Duration::from_nanos(nanoseconds.unsigned_abs()).as_secs_f64()
@@ -173,8 +214,8 @@ impl Entrance {
     /// Whole seconds by which times are to be moved to be this machine's.
     pub(crate) fn tsoffset(&self) -> Option<i64> {
         const SECOND: i64 = 1_000_000_000;
-        let Self::Far(link) = self else { return None };
-        let ahead = link.ahead().nanoseconds;
+        let Self::Far(far) = self else { return None };
+        let ahead = far.link.ahead().nanoseconds;
         // To the nearest.
         let seconds = (ahead.abs() + SECOND / 2) / SECOND * ahead.signum();
         (seconds != 0).then_some(-seconds)
@@ -184,7 +225,7 @@ impl Entrance {
     pub(crate) fn link(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Here(_) => None,
-            Self::Far(link) => Some(link.as_fd()),
+            Self::Far(far) => Some(far.link.as_fd()),
         }
     }
 
@@ -192,7 +233,7 @@ impl Entrance {
     pub(crate) fn gone(&self) -> Option<capture::Error> {
         match self {
             Self::Here(_) => None,
-            Self::Far(link) => link.gone(),
+            Self::Far(far) => far.link.gone().map(|error| with_last_words(error, &far.helper)),
         }
     }
 }

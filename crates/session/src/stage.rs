@@ -15,8 +15,8 @@ use sys::{machine, privileges, signals::Signals};
 
 use crate::{
     Error, Notice, Observer, Output, Request,
-    entrance::Entrance,
-    helper::{Door, Helper, OpenHere, Way},
+    entrance::{Entrance, Far},
+    helper::{Door, Helper, Open, OpenFar, OpenHere, Way},
     resolve::{self, Demand, EngineDial, Resolved},
     rights,
     runner::Runner,
@@ -96,9 +96,13 @@ pub(crate) fn prepare(
     };
     // What is followed is not known before it comes.
     let only = (needs_engine && !request.follow).then_some(&request.selection);
-    let open = door.open(&request.endpoint, only, observer)?;
-    let OpenHere { opener, dial, helper } = open.here(&request.endpoint)?;
-    let entrance = Entrance::Here(opener);
+    let (entrance, dial, helper) = match door.open(&request.endpoint, only, observer)? {
+        Open::Here(OpenHere { opener, dial, helper }) => (Entrance::Here(opener), dial, helper),
+        Open::Far(OpenFar { stream, dial, helper }) => {
+            let far = Far::start(stream, helper, request.memory)?;
+            (Entrance::Far(Box::new(far)), dial, None)
+        }
+    };
     let plan = Arc::new(plan);
     let stage =
         Stage { request, entrance, dial, runner, signals, plan, destination, print, status, about };

@@ -29,6 +29,7 @@ mod namespaces;
 mod person;
 mod processes;
 mod record;
+mod remote;
 mod run;
 mod selectors;
 mod series;

@@ -144,7 +144,8 @@ impl Door {
                 let instead_of = helper.instead_of();
                 observer.notice(Notice::ThroughHelper { image: &image, instead_of });
                 let engine = Arc::<EngineDial>::clone(&dial);
-                let stream = helper.start(endpoint, engine, only)?;
+                // Whoever is inside of one namespace does not see its container end.
+                let stream = helper.start(endpoint, engine, None)?;
                 Ok(Open::Far(OpenFar { stream, dial, helper }))
             }
         }

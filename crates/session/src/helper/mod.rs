@@ -50,7 +50,7 @@ use crate::{
 };
 
 pub(crate) use self::{
-    door::{Door, OpenHere},
+    door::{Door, Open, OpenFar, OpenHere},
     far::{FarHelper, FarMeans},
 };
 pub use self::{

@@ -256,7 +256,8 @@ impl Supervisor<'_> {
 
     /// Lets a group go of which nothing is left.
     pub(super) fn end_if_over(&mut self, id: u32) {
-        if !self.groups.get(&id).is_some_and(Group::is_over) {
+        // A far side lets everything go at the end, and nothing has ended by that.
+        if self.stopping || !self.groups.get(&id).is_some_and(Group::is_over) {
             return;
         }
         let Some(group) = self.groups.remove(&id) else { return };
