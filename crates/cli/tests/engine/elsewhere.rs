@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use lab::{FarHost, PlayedEngine, Program};
+use lab::{FarHost, PlayedEngine, Program, Running};
 
 use crate::{
     far::Way,
@@ -51,6 +51,11 @@ fn dialled(far: &FarHost) -> Vec<u32> {
     all().filter(is_there).collect()
 }
 
+/// Whether it captures, or could not.
+fn has_started(running: &mut Running) -> bool {
+    running.stderr().contains("capturing ") || !running.is_alive()
+}
+
 /// Killed at whatever moment, together with nothing else: the reaper lives on, and finds its own way
 /// to the engine.
 #[test]
@@ -78,9 +83,7 @@ fn sigkill_at_any_moment_leaves_nothing_elsewhere() {
         for is_first in [true, false] {
             let since = Instant::now();
             let mut running = capture(way).start().unwrap();
-            until("it has started", LIMIT, || {
-                running.stderr().contains("capturing ") || !running.is_alive()
-            });
+            until("it has started", LIMIT, || has_started(&mut running));
             let (whole, said) = (since.elapsed(), running.stderr());
             running.kill();
             assert!(said.contains("through a helper container of whaletap-agent:"), "{said}");
@@ -92,13 +95,13 @@ fn sigkill_at_any_moment_leaves_nothing_elsewhere() {
                 let mut running = capture(way).start().unwrap();
                 // There is nothing to be waited for: the moment itself is what is tried.
                 thread::sleep(whole * moment / (MOMENTS + 1));
-                unfinished += u32::from(running.is_alive());
+                unfinished += u32::from(!has_started(&mut running));
                 running.kill();
             }
         }
     }
     gone();
-    assert!(unfinished > MOMENTS, "only {unfinished} were killed while their helper was made");
+    assert!(unfinished > MOMENTS / 2, "only {unfinished} were killed while their helper was made");
 }
 
 /// A program for `PATH` that leads to a socket wherever ssh is to lead.

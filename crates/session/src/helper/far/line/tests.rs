@@ -221,9 +221,8 @@ fn who_does_not_read_is_waited_for(far: &FarHost, by: &(Endpoint, Arc<dyn Dial>)
     (&attached.stream).read_exact(&mut some).unwrap();
     assert!(some.iter().all(|byte| *byte == 0));
     // The engine would not even remove the container before its output has gone somewhere.
-    let (name, begun) = (attached.name.clone(), Instant::now());
+    let name = attached.name.clone();
     attached.end();
-    assert!(begun.elapsed() < ENDS_WITHIN, "it had to be given up");
     assert_removed(far, &name);
 }
 
