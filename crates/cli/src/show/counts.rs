@@ -1,5 +1,5 @@
 use model::Stats;
-use session::{Past, SourceReport};
+use session::{Blind, Past, SourceReport};
 
 use super::{bytes, count_of};
 use crate::terminal::{Align, Columns};
@@ -42,18 +42,25 @@ pub(crate) struct TargetCounts {
     pub(crate) name: String,
     pub(crate) bytes: u64,
     pub(crate) stats: Stats,
+    /// What was before the capture, where that is known.
+    pub(crate) blind: Option<Blind>,
 }
 
 impl From<&SourceReport> for TargetCounts {
     fn from(report: &SourceReport) -> Self {
-        Self { name: report.name.clone(), bytes: report.bytes, stats: report.stats }
+        Self {
+            name: report.name.clone(),
+            bytes: report.bytes,
+            stats: report.stats,
+            blind: report.blind,
+        }
     }
 }
 
 impl From<&Past> for TargetCounts {
     fn from(past: &Past) -> Self {
         let name = format!("({} before)", past.captures);
-        Self { name, bytes: past.bytes, stats: past.stats }
+        Self { name, bytes: past.bytes, stats: past.stats, blind: None }
     }
 }
 
@@ -70,6 +77,14 @@ const RARE: [(&str, Count); 6] = [
     ("FREEZES", |stats| stats.freezes),
 ];
 
+/// How long nothing was captured of a target that was there, and how many frames had passed by then.
+pub(crate) fn blind(milliseconds: f64, frames: u64) -> String {
+    match frames {
+        0 => format!("{milliseconds:.1} ms"),
+        frames => format!("{milliseconds:.1} ms, {}", count_of(frames, "frame")),
+    }
+}
+
 /// A row for each target.
 pub(crate) fn target_table(targets: &[TargetCounts]) -> Vec<String> {
     let rare: Vec<_> = RARE
@@ -84,6 +99,8 @@ pub(crate) fn target_table(targets: &[TargetCounts]) -> Vec<String> {
         ("DROPPED BY KERNEL", Align::Right),
     ];
     heads.extend(rare.iter().map(|(head, _)| (*head, Align::Right)));
+    let came_later = targets.iter().any(|target| target.blind.is_some());
+    heads.extend(came_later.then_some(("BLIND", Align::Right)));
     let mut table = Columns::new(&heads);
     for target in targets {
         let mut cells = vec![
@@ -94,6 +111,10 @@ pub(crate) fn target_table(targets: &[TargetCounts]) -> Vec<String> {
             target.stats.dropped_by_kernel.to_string(),
         ];
         cells.extend(rare.iter().map(|(_, count)| count(&target.stats).to_string()));
+        if came_later {
+            let text = |Blind { time, frames }| blind(time.as_secs_f64() * 1e3, frames);
+            cells.push(target.blind.map(text).unwrap_or_default());
+        }
         table.row(cells);
     }
     table.lines()
@@ -101,6 +122,8 @@ pub(crate) fn target_table(targets: &[TargetCounts]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -142,17 +165,32 @@ mod tests {
 
     #[test]
     fn targets_have_a_row_each_and_columns_for_what_happened() {
-        let quiet = TargetCounts { name: "db".into(), bytes: 0, stats: Stats::default() };
+        let quiet =
+            TargetCounts { name: "db".into(), bytes: 0, stats: Stats::default(), blind: None };
         let loud = TargetCounts {
             name: "web\x07".into(),
             bytes: 123_456,
             stats: Stats { captured: 90, received: 94, dropped_by_us: 4, ..Stats::default() },
+            blind: None,
         };
         assert_eq!(
             target_table(std::slice::from_ref(&quiet)),
             [
                 "NAME   PACKETS   BYTES   RECEIVED   DROPPED BY KERNEL",
                 "db           0     0 B          0                   0",
+            ]
+        );
+        let late = |frames| TargetCounts {
+            blind: Some(Blind { time: Duration::from_micros(15_420), frames }),
+            ..quiet.clone()
+        };
+        assert_eq!(
+            target_table(&[quiet.clone(), late(0), late(2)]),
+            [
+                "NAME   PACKETS   BYTES   RECEIVED   DROPPED BY KERNEL               BLIND",
+                "db           0     0 B          0                   0                   -",
+                "db           0     0 B          0                   0             15.4 ms",
+                "db           0     0 B          0                   0   15.4 ms, 2 frames",
             ]
         );
         assert_eq!(

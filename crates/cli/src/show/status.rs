@@ -2,7 +2,7 @@ use std::path::Path;
 
 use session::status::{EngineState, Held, Report, State, TargetReport};
 
-use super::{bytes, count_of, json::escaped};
+use super::{bytes, counts::blind, json::escaped};
 use crate::terminal::{Align, Columns, cut};
 
 /// Columns of a cell, unless cells are wanted whole.
@@ -45,7 +45,9 @@ pub(crate) fn status_table(reports: &[Report], now: u64, whole: bool) -> Vec<Str
             if loses {
                 cells.push(of(|target| target.dropped_by_us.to_string()));
             }
-            cells.push(target.map(blind).unwrap_or_default());
+            let window = target.and_then(|target| target.blind);
+            let window = window.map(|window| blind(window.milliseconds, window.frames));
+            cells.push(window.unwrap_or_default());
             if records {
                 let held = |count: fn(Held) -> u64| report.held.map(|held| bytes(count(held)));
                 let both = [held(|held| held.memory), held(|held| held.disk)];
@@ -94,15 +96,6 @@ fn file(report: &Report, whole: bool) -> String {
     }
     let name = Path::new(file).file_name().map(|name| name.to_string_lossy());
     cut(name.as_deref().unwrap_or(file), MAX_CELL).into_owned()
-}
-
-/// How long nothing was captured of a target that was there.
-fn blind(target: &TargetReport) -> String {
-    let Some(blind) = target.blind else { return String::new() };
-    match blind.frames {
-        0 => format!("{:.1} ms", blind.milliseconds),
-        frames => format!("{:.1} ms, {}", blind.milliseconds, count_of(frames, "frame")),
-    }
 }
 
 /// How long ago something was, roughly, as docker says it.

@@ -73,7 +73,13 @@ fn what_starts_later_and_matches_is_captured_from_its_first_packet() {
     let tapped = tap.stop();
     tapped.assert_whole();
     let records = tapped.records();
+    let summary: Vec<&str> = tapped.finished.stderr.lines().collect();
+    let heads = summary.iter().find(|line| line.starts_with("NAME ")).unwrap();
+    assert!(heads.ends_with("BLIND"), "{heads}");
     for (run, container) in (1..).zip(&ours) {
+        let row = format!("{} ", container.name());
+        let row = summary.iter().find(|line| line.starts_with(&row)).unwrap();
+        assert!(row.ends_with(" ms") || row.contains(" ms, "), "{row}");
         // The question and the answer.
         assert_eq!(records.of(&name(container)).numbers(run), [0, 0], "{}", container.name());
     }
