@@ -313,6 +313,27 @@ impl Lane {
         self.shrink(SPARED, budget);
     }
 
+    /// Lets the far side send more although frames of it still wait for their order: what they occupy
+    /// is taken from the budget instead. Who holds the others up may have no room on the link.
+    pub(crate) fn acknowledge(&mut self, budget: &Budget) {
+        for held in &mut self.held {
+            let Some(block) = held.block.as_ref().filter(|_| held.receipt.is_some()) else {
+                continue;
+            };
+            let bytes = block.used();
+            if !budget.reserve_waiting(bytes) {
+                return;
+            }
+            held.copied = bytes;
+            held.receipt = None;
+        }
+    }
+
+    /// Whether its frames are another machine's, and stamped by that one's clock.
+    pub(crate) fn is_far(&self) -> bool {
+        matches!(self.feed, Some(Feed::Far { .. }))
+    }
+
     fn shrink(&mut self, part: u32, budget: &Budget) -> bool {
         let mut index = 0;
         while self.holds_more_than(part) && index < self.held.len() {

@@ -231,7 +231,9 @@ impl Reader {
             let settled = lanes.iter().map(|lane| lane.settled_until(now)).min();
             let waiting = lanes.iter_mut().filter_map(Lane::front).min();
             // Without a ring what comes is what may still be attached.
-            settled.unwrap_or(now).min(waiting.map_or(u64::MAX, |front| front - 1)).min(now)
+            let settled = settled.filter(|settled| *settled < u64::MAX).unwrap_or(now);
+            let settled = settled.min(waiting.map_or(u64::MAX, |front| front - 1));
+            settled.min(latest(lanes, now))
         });
         self.next_turn = [self.next_turn, minds].into_iter().flatten().min();
         self.flush();
@@ -377,7 +379,7 @@ impl Reader {
     }
 
     fn attach_announced(&mut self, attachment: Attachment, found: Option<Vec<Interface>>) {
-        let id = attachment.id;
+        let (id, follows) = (attachment.id, attachment.follows);
         let Some(later) = self.announced.remove(&id) else { return };
         // What was announced before the end belongs to what is still written.
         let is_late = self.desk.ending.as_ref().is_some_and(|ending| !ending.writes_the_rest());
@@ -389,7 +391,13 @@ impl Reader {
                     self.refuse_all();
                 }
             }
-            Err(error) => self.desk.tell(Event::NotAttached { id, error }),
+            Err(error) => {
+                // Nobody else takes its place.
+                if let Some(follows) = follows {
+                    self.desk.forget(follows);
+                }
+                self.desk.tell(Event::NotAttached { id, error });
+            }
         }
         for command in later {
             self.obey(command);
@@ -497,7 +505,13 @@ impl Reader {
     /// from any ring any more.
     fn emit(&mut self, now: u64) {
         self.desk.pressed = self.lanes.iter().any(Lane::is_pressed);
-        if let Some(nanoseconds) = self.step_watch.check() {
+        let step = self.step_watch.check();
+        if let Some(nanoseconds) = step
+            && self.lanes.iter().any(Lane::is_far)
+        {
+            // Nobody has set the clock that stamps these frames.
+            clock::move_ahead(-nanoseconds);
+        } else if let Some(nanoseconds) = step {
             // What was stamped before the step goes now: stamps from before and behind it have no
             // order with each other.
             self.desk.tell(Event::ClockStepped { nanoseconds });
@@ -515,7 +529,8 @@ impl Reader {
         let settled = self.lanes.iter().map(|lane| lane.settled_until(now)).min();
         let held = self.holds.settled_until();
         let is_held_up = settled.is_some_and(|settled| held < settled);
-        let settled = settled.map(|settled| settled.min(now).min(held));
+        let latest = latest(&self.lanes, now);
+        let settled = settled.map(|settled| settled.min(latest).min(held));
         // Without a ring there is nothing to wait for.
         let renamed_until = settled.unwrap_or(u64::MAX);
         while let Some(Renaming { at, .. }) = self.renames.front()
@@ -530,6 +545,9 @@ impl Reader {
         }
         if !self.paused || self.renames.is_empty() {
             self.emit_until(settled.unwrap_or(0));
+        }
+        if !self.paused && !self.stalled {
+            self.lanes.iter_mut().for_each(|lane| lane.acknowledge(&self.budget));
         }
         if !self.paused && is_held_up {
             self.lanes.iter_mut().for_each(|lane| lane.spare(&self.budget));
@@ -688,6 +706,12 @@ impl Reader {
         let ending = self.desk.ending.take().unwrap_or(Ending::Stopped);
         Report { last: self.desk.snapshot(), ending }
     }
+}
+
+/// What nobody may write beyond, whatever rings say of themselves: now, by the clock that stamps
+/// frames. How another machine's clock goes is known there alone.
+fn latest(lanes: &[Lane], now: u64) -> u64 {
+    if lanes.iter().any(Lane::is_far) { u64::MAX } else { now }
 }
 
 /// What the kernel counted and nobody will see any more was discarded.

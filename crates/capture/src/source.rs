@@ -390,7 +390,11 @@ impl Source {
     fn take_leave(&mut self, now: u64) -> Option<Live> {
         self.lost += self.count();
         self.until = now;
-        self.live.take()
+        let live = self.live.take();
+        if let Some(Live { post: Post::Far { arrivals, .. }, .. }) = &live {
+            arrivals.close();
+        }
+        live
     }
 
     /// All of it is in the files. What is kept is what the summary tells.

@@ -37,6 +37,8 @@ struct State {
     stats: Stats,
     /// Nothing more comes.
     ended: bool,
+    /// Nothing more is taken.
+    closed: bool,
     listener: Option<Waker>,
 }
 
@@ -108,7 +110,11 @@ impl Arrivals {
     }
 
     pub(crate) fn put_block(&self, arrived: Arrived) {
-        self.put(|state| state.blocks.push_back(arrived));
+        self.put(|state| {
+            if !state.closed {
+                state.blocks.push_back(arrived);
+            }
+        });
     }
 
     pub(crate) fn put_settled(&self, until: u64) {
@@ -162,6 +168,16 @@ impl Arrivals {
     pub(crate) fn is_over(&self) -> bool {
         let state = self.state();
         state.ended && state.blocks.is_empty()
+    }
+
+    /// Takes nothing any more: what still comes is used by that.
+    pub(crate) fn close(&self) {
+        let left = {
+            let mut state = self.state();
+            state.closed = true;
+            std::mem::take(&mut state.blocks)
+        };
+        drop(left);
     }
 
     /// Lets it go: what is under way still comes.

@@ -247,8 +247,11 @@ fn frames_of_a_far_side_are_written_in_order_and_acknowledged() {
     assert!(link.ahead().nanoseconds.abs_diff(AHEAD.cast_signed()) < 1_000_000_000);
     let running = Running::start("x.pcapng", false, Rotation::Off);
     let found: Vec<FarCapture> = (0..2).map(|_| link.attach(Place::Own, spec()).unwrap()).collect();
+    // As a session does: nobody is written before the last is attached.
+    let hold = running.pipeline.hold(0);
     attach(&running, attachment(&found[0], 0, "web"));
     attach(&running, attachment(&found[1], 1, "db"));
+    drop(hold);
     running.wait_for(6);
     for id in [0, 1] {
         running.pipeline.detach(CaptureId(id));
@@ -257,7 +260,7 @@ fn frames_of_a_far_side_are_written_in_order_and_acknowledged() {
         assert!(report.stats.adds_up(), "{report:?}");
     }
     for capture in &found {
-        assert!(sys::poll::is_readable(&capture.ended).unwrap());
+        eventually(|| sys::poll::is_readable(&capture.ended).unwrap());
     }
     let file = running.at("x.pcapng");
     let (report, _directory) = running.stop();
@@ -270,6 +273,50 @@ fn frames_of_a_far_side_are_written_in_order_and_acknowledged() {
     let expected = [("db/eth0", 2), ("web/eth0", 3), ("web/eth1", 1)];
     assert_eq!(told, expected.map(|(name, packets)| (name.to_owned(), packets)));
     assert!(link.gone().is_none());
+    drop(link);
+    far.join().unwrap();
+}
+
+/// Who is behind may have no room on the link because of what waits for it here.
+#[test]
+fn what_waits_for_its_order_is_acknowledged_all_the_same() {
+    let (stream, far) = played(|far| {
+        far.greet(BUILD);
+        let (web, db) = (far.attach(), far.attach());
+        let begin = there();
+        let sent = far.send(web, 2, &[begin, begin + 1_000], 0);
+        far.report(&Report::Settled(Settled { capture: web, until: begin + 2_000_000 }));
+        let used = far.wait_for(|order| match order {
+            Order::Acknowledge(used) => Some(used.bytes),
+            _ => None,
+        });
+        assert_eq!(used, sent);
+        far.send(db, 2, &[begin + 500], 0);
+        for capture in [web, db] {
+            far.report(&Report::Settled(Settled { capture, until: begin + 3_000_000 }));
+        }
+        for (capture, frames) in [(web, 2), (db, 1)] {
+            far.wait_for(|order| matches!(order, Order::Detach(_)).then_some(()));
+            far.report(&Report::Detached(Played::counts(capture, frames, 0)));
+        }
+        far.wait_for(|order| (order == Order::End).then_some(()));
+    });
+    let link = Link::start(stream, BUILD, SETTINGS).unwrap();
+    let running = Running::start("x.pcapng", false, Rotation::Off);
+    let hold = running.pipeline.hold(0);
+    for (id, name) in [(0, "web"), (1, "db")] {
+        let capture = link.attach(Place::Own, spec()).unwrap();
+        attach(&running, attachment(&capture, id, name));
+    }
+    drop(hold);
+    running.wait_for(3);
+    for id in [0, 1] {
+        running.pipeline.detach(CaptureId(id));
+        running.detached();
+    }
+    let (report, _directory) = running.stop();
+    let total = report.last.total();
+    assert_eq!((total.captured, total.out_of_order, total.adds_up()), (3, 0, true));
     drop(link);
     far.join().unwrap();
 }

@@ -169,10 +169,22 @@ impl Supervisor<'_> {
 
     /// One that was to be attached aside is not captured.
     pub(super) fn not_attached(&mut self, id: CaptureId, error: capture::Error) {
-        let Some(group) = self.groups.remove(&id.0) else { return };
-        self.rings.give_back(group.ring_bytes);
+        let name = match self.groups.remove(&id.0) {
+            Some(group) => {
+                self.rings.give_back(group.ring_bytes);
+                for container in group.targets.iter().filter_map(Target::as_container) {
+                    self.refuse_run((container.id.clone(), container.pid));
+                }
+                group.name()
+            }
+            // It has ended meanwhile.
+            None => {
+                let left = self.left.iter().find(|(_, left)| left.id == id.0);
+                left.map_or_else(|| "a container".to_owned(), |(name, _)| name.clone())
+            }
+        };
         if !matches!(error, capture::Error::Ended) {
-            self.fail(group.name(), error.into());
+            self.fail(name, error.into());
         }
     }
 
@@ -256,8 +268,9 @@ impl Supervisor<'_> {
 
     /// Lets a group go of which nothing is left.
     pub(super) fn end_if_over(&mut self, id: u32) {
-        // A far side lets everything go at the end, and nothing has ended by that.
-        if self.stopping || !self.groups.get(&id).is_some_and(Group::is_over) {
+        // A far side lets everything go at its end, and no target has ended by that.
+        let is_let_go = self.stopping || self.stage.entrance.gone().is_some();
+        if is_let_go || !self.groups.get(&id).is_some_and(Group::is_over) {
             return;
         }
         let Some(group) = self.groups.remove(&id) else { return };

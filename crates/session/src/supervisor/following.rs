@@ -213,15 +213,20 @@ impl Supervisor<'_> {
             // It has ended, which is told by an event.
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => {
-                if let Some(following) = &mut self.following {
-                    if following.refused.len() >= MAX_REFUSED {
-                        following.refused.remove(0);
-                    }
-                    following.refused.push(run);
-                }
+                self.refuse_run(run);
                 self.fail(target.name, error);
                 Ok(())
             }
+        }
+    }
+
+    /// A run that could not be attached is told once.
+    pub(super) fn refuse_run(&mut self, run: (String, Option<u32>)) {
+        if let Some(following) = &mut self.following {
+            if following.refused.len() >= MAX_REFUSED {
+                following.refused.remove(0);
+            }
+            following.refused.push(run);
         }
     }
 
