@@ -182,7 +182,7 @@ impl From<&docker::Error> for Failure {
         };
         let hint = hint.map(str::to_owned).or_else(|| match exit {
             Exit::EngineUnreachable => {
-                Some("pid:N, netns:PATH and host are captured without any engine".to_owned())
+                Some("pid:N, netns:PATH and host of this machine need no engine".to_owned())
             }
             _ => None,
         });

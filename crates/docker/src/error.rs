@@ -177,7 +177,7 @@ pub enum Error {
         id: String,
     },
     /// The program of helper containers cannot be used.
-    #[error("{}: {reason}", path.display())]
+    #[error("cannot use {} as the program of helper containers: {reason}", path.display())]
     HelperProgram {
         /// The file.
         path: PathBuf,
@@ -270,6 +270,9 @@ impl Error {
             Self::Program { program, .. } if program == "ssh" => {
                 Some("does `ssh MACHINE docker version` work?")
             }
+            Self::HelperProgram { .. } => Some(
+                "it is whaletap-agent, which stands beside whaletap; WHALETAP_AGENT names another one",
+            ),
             Self::NoSuchContext { .. } => Some("`docker context ls` lists what there is"),
             _ => None,
         }

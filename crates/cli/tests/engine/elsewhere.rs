@@ -149,5 +149,5 @@ fn an_engine_on_another_architecture_is_refused_before_anything_is_loaded() {
     let finished = far(&["--via", "host", "host"]).finish().unwrap();
     assert_ended(&finished, 2, &["ssh://mainframe", "not from this host", "hint: --via helper"]);
     let absent = far(&["host"]).env("WHALETAP_AGENT", "/does/not/exist").finish().unwrap();
-    assert_ended(&absent, 6, &["/does/not/exist", "No such file"]);
+    assert_ended(&absent, 6, &["/does/not/exist", "No such file", "hint: it is whaletap-agent"]);
 }
