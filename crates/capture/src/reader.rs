@@ -1,68 +1,33 @@
 //! The reader thread: rings on one side, the desk on the other, and the order in between.
 
+mod attaching;
+mod command;
+
+pub(crate) use command::Command;
+
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
-    sync::{Arc, Weak},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, Sender, never, unbounded};
-use model::Interface;
-use sys::{
-    packet::PacketSocket,
-    poll::{Poller, Trigger, Waker},
-    ring::{Geometry, Ring},
-};
+use sys::poll::{Poller, Trigger, Waker};
 
 use crate::{
-    Attachment, CaptureId, Config, Destination, Ending, Error, Event, Identity, Limit, Means,
-    Report, Snapshot, Sockets,
+    CaptureId, Config, Destination, Ending, Error, Event, Identity, Limit, Report, Snapshot,
     budget::Budget,
     clock::{self, StepWatch},
     config::FLUSH_AFTER,
     desk::{Desk, Told},
-    feed::Feed,
     hold::Holds,
     lane::Lane,
     merge::{Step, merge},
-    recorder::{self, Spiller},
-    source::{Place, Source},
+    recorder::Spiller,
+    source::Source,
     writer::{Order, Outcome, Pen},
 };
-
-/// What the reader is told.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// With its interfaces, where they were asked for.
-    Attach(Box<Attachment>, Option<Vec<Interface>>, Sender<Result<(), Error>>),
-    /// One will be attached: what is told of it until then is for later.
-    Announce(CaptureId),
-    /// It will not.
-    Renounce(CaptureId),
-    /// One that was announced.
-    AttachAnnounced(Box<Attachment>, Option<Vec<Interface>>),
-    Hold {
-        id: u64,
-        since: u64,
-    },
-    Watch {
-        id: u64,
-        rings: Weak<Vec<Ring>>,
-    },
-    Release {
-        id: u64,
-    },
-    Extend(CaptureId, Vec<(Option<u32>, PacketSocket)>, Geometry),
-    Detach(CaptureId, Place),
-    Forget(CaptureId),
-    Rename(CaptureId, Identity),
-    Names(Vec<(std::net::IpAddr, String)>),
-    Snapshot(Sender<Snapshot>),
-    Trigger(Option<CaptureId>, recorder::Trigger),
-    Flush,
-    Stop,
-}
 
 /// How long the rest of a detached namespace may take to come, beyond the retire timeouts.
 const DRAIN_GRACE: Duration = Duration::from_millis(250);
@@ -120,21 +85,6 @@ pub(crate) struct Reader {
     paused: bool,
     stopping: bool,
     next_turn: Option<u64>,
-}
-
-impl Command {
-    /// The capture that has to be attached before this can be obeyed.
-    fn waits_for(&self) -> Option<CaptureId> {
-        match self {
-            Self::AttachAnnounced(attachment, _) => attachment.follows,
-            Self::Extend(id, ..)
-            | Self::Detach(id, _)
-            | Self::Forget(id)
-            | Self::Rename(id, _)
-            | Self::Trigger(Some(id), _) => Some(*id),
-            _ => None,
-        }
-    }
 }
 
 impl Reader {
@@ -376,91 +326,6 @@ impl Reader {
                 self.desk.ending.get_or_insert(Ending::Stopped);
             }
         }
-    }
-
-    fn attach_announced(&mut self, attachment: Attachment, found: Option<Vec<Interface>>) {
-        let (id, follows) = (attachment.id, attachment.follows);
-        let Some(later) = self.announced.remove(&id) else { return };
-        // What was announced before the end belongs to what is still written.
-        let is_late = self.desk.ending.as_ref().is_some_and(|ending| !ending.writes_the_rest());
-        let attached = if is_late { Err(Error::Ended) } else { self.attach(attachment, found) };
-        match attached {
-            Ok(()) => {
-                if self.stopping {
-                    // What it has by now is what was asked for before the end.
-                    self.refuse_all();
-                }
-            }
-            Err(error) => {
-                // Nobody else takes its place.
-                if let Some(follows) = follows {
-                    self.desk.forget(follows);
-                }
-                self.desk.tell(Event::NotAttached { id, error });
-            }
-        }
-        for command in later {
-            self.obey(command);
-        }
-    }
-
-    /// What fails leaves nothing behind: descriptors that are closed are not waited for, and
-    /// outputs are made when nothing can fail any more.
-    fn attach(
-        &mut self,
-        mut attachment: Attachment,
-        found: Option<Vec<Interface>>,
-    ) -> Result<(), Error> {
-        let index = self.desk.next_seat();
-        let follows = attachment.follows;
-        let mut rings = Vec::new();
-        if let Some(mut hold) = attachment.hold.take() {
-            self.holds.release(hold.id());
-            rings = hold.take_rings().unwrap_or_default();
-        }
-        let mut feeds = Vec::new();
-        match &attachment.means {
-            Means::Here(Sockets { packet, geometry, .. }) => {
-                for (number, (_, socket)) in packet.iter().enumerate() {
-                    if number == rings.len() {
-                        rings.push(Ring::map(socket, *geometry)?);
-                    }
-                    self.poller.add(socket, KEY_RING, Trigger::Edge)?;
-                }
-                feeds.extend(rings.into_iter().map(Feed::Ring));
-            }
-            Means::Far(arrivals) => {
-                arrivals.listen(self.waker.clone());
-                feeds.push(Feed::far(arrivals.clone()));
-            }
-        }
-        let mut source = Source::new(attachment, clock::now())?;
-        source.set_found(found);
-        if let Some(changes) = source.changes() {
-            self.poller.add(changes, KEY_SOURCE + index as u64, Trigger::Level)?;
-        }
-        self.lanes.extend(feeds.into_iter().map(|feed| Lane::new(feed, index)));
-        self.desk.add(source, follows);
-        Ok(())
-    }
-
-    fn extend(
-        &mut self,
-        id: CaptureId,
-        sockets: Vec<(Option<u32>, PacketSocket)>,
-        geometry: Geometry,
-    ) -> Result<(), Error> {
-        let Some(index) = self.desk.find(id) else { return Ok(()) };
-        let mut rings = Vec::new();
-        for (_, socket) in &sockets {
-            rings.push(Ring::map(socket, geometry)?);
-            self.poller.add(socket, KEY_RING, Trigger::Edge)?;
-        }
-        if self.desk.sources[index].extend(sockets) {
-            let feeds = rings.into_iter().map(Feed::Ring);
-            self.lanes.extend(feeds.map(|feed| Lane::new(feed, index)));
-        }
-        Ok(())
     }
 
     /// Looks at the interfaces of captures elsewhere of which something was told.
