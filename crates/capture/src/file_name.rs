@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::{Timestamp, ZonedDateTime, fmt::strtime, tz::TimeZone};
+use jiff::{Timestamp, fmt::strtime, tz::TimeZone};
 
 use crate::{Compression, Error};
 
@@ -18,18 +18,22 @@ pub struct FileName {
     is_ours: bool,
 }
 
-/// A time in the zone of this machine.
+/// A time, to be told in the zone of this machine. Which one that is takes a search through hundreds
+/// of files: so it is asked where a name has a time in it.
 #[derive(Debug, Clone)]
-pub struct Moment(ZonedDateTime);
+pub struct Moment {
+    timestamp: Timestamp,
+    /// `None`: this machine's.
+    zone: Option<TimeZone>,
+}
 
 impl Moment {
     /// The moment of a packet's timestamp, in nanoseconds since 1970.
     #[must_use]
     pub fn of(timestamp: u64) -> Self {
         let timestamp = i64::try_from(timestamp).unwrap_or(i64::MAX);
-        let timestamp =
-            Timestamp::from_nanosecond(timestamp.into()).unwrap_or(Timestamp::UNIX_EPOCH);
-        Self(timestamp.to_zoned_datetime(TimeZone::system()))
+        let timestamp = Timestamp::from_nanosecond(timestamp.into());
+        Self { timestamp: timestamp.unwrap_or(Timestamp::UNIX_EPOCH), zone: None }
     }
 
     /// With milliseconds and the offset from UTC: `2024-07-14T12:01:17.123+02:00`.
@@ -38,7 +42,11 @@ impl Moment {
     }
 
     fn format(&self, format: &str) -> Option<String> {
-        strtime::format(format, &self.0).ok()
+        if !format.contains('%') {
+            return Some(format.to_owned());
+        }
+        let zone = self.zone.clone().unwrap_or_else(TimeZone::system);
+        strtime::format(format, &self.timestamp.to_zoned_datetime(zone)).ok()
     }
 }
 
@@ -194,7 +202,7 @@ mod tests {
 
     fn moment() -> Moment {
         let timestamp = Timestamp::from_second(1_720_958_477).unwrap();
-        Moment(timestamp.to_zoned_datetime(TimeZone::UTC))
+        Moment { timestamp, zone: Some(TimeZone::UTC) }
     }
 
     fn render(text: &str, target: Option<&str>) -> String {
