@@ -35,13 +35,20 @@ impl Chunk {
 
     /// Lets `write` put something behind what is there: it is given the free room, and gives the
     /// number of bytes that it used of it, `None` where they do not suffice.
-    #[inline(always)]
     pub(crate) fn put(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
-        if let Some(free) = self.bytes.get_mut(self.used..)
-            && let Some(length) = write(free)
-        {
-            self.used += length;
+        let mut room = self.room_left();
+        if let Some(length) = write(room.free()) {
+            room.take(length);
         }
+        room.close();
+    }
+
+    /// What is not in use, to put many things into it one after the other.
+    #[inline]
+    pub(crate) fn room_left(&mut self) -> RoomLeft<'_> {
+        let size = self.bytes.len();
+        let Self { bytes, used } = self;
+        RoomLeft { free: bytes.get_mut(*used..).unwrap_or_default(), used, size }
     }
 
     /// Puts these bytes behind what is there, if there is room for them.
@@ -60,6 +67,38 @@ impl Chunk {
     /// Forgets what is in it.
     pub(crate) fn clear(&mut self) {
         self.used = 0;
+    }
+}
+
+/// What is not in use of a chunk.
+///
+/// Where it begins is kept in the processor while it is filled: what was put in belongs to the chunk
+/// from [`RoomLeft::close`] on.
+#[derive(Debug)]
+pub(crate) struct RoomLeft<'a> {
+    free: &'a mut [u8],
+    used: &'a mut usize,
+    size: usize,
+}
+
+impl RoomLeft<'_> {
+    /// What is left, for a writer that fills it from its beginning.
+    #[inline(always)]
+    pub(crate) fn free(&mut self) -> &mut [u8] {
+        self.free
+    }
+
+    /// So many bytes of it were filled.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, length: usize) {
+        let free = std::mem::take(&mut self.free);
+        self.free = free.get_mut(length..).unwrap_or_default();
+    }
+
+    /// What was put in is the chunk's.
+    #[inline]
+    pub(crate) fn close(self) {
+        *self.used = self.size - self.free.len();
     }
 }
 

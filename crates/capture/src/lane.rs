@@ -23,7 +23,7 @@ const COMPACT_AT: usize = 1024;
 /// While frames wait for another ring's, no more than this part of theirs is held: an eighth.
 const SPARED: u32 = 8;
 /// How far ahead of the frame that is looked at memory is fetched, in bytes.
-const READ_AHEAD: u32 = 4096;
+const READ_AHEAD: u32 = 8 << 10;
 
 /// A ring with the blocks that were taken from it and not yet been given back.
 ///
@@ -92,6 +92,40 @@ pub(crate) struct Entry {
     pub(crate) block: u32,
     /// Its offset there.
     pub(crate) offset: u32,
+}
+
+/// The frames that are next, as far as they stand in one block and are not too late.
+///
+/// Where that ends shows when each is looked at: to look for it beforehand would be a walk of its own
+/// over all of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run<'a> {
+    entries: &'a [Entry],
+    /// Number of the block.
+    block: u32,
+    /// The latest timestamp that belongs to it.
+    until: u64,
+}
+
+impl<'a> Run<'a> {
+    /// Its frame at this place.
+    #[inline(always)]
+    pub(crate) fn get(&self, at: usize) -> Option<&'a Entry> {
+        self.entries
+            .get(at)
+            .filter(|entry| entry.block == self.block && entry.timestamp <= self.until)
+    }
+
+    /// The frame at this place, whether it belongs to the run or comes behind it.
+    #[inline(always)]
+    pub(crate) fn peek(&self, at: usize) -> Option<&'a Entry> {
+        self.entries.get(at)
+    }
+
+    /// How many frames it has.
+    fn len(&self) -> usize {
+        (0..).take_while(|at| self.get(*at).is_some()).count()
+    }
 }
 
 /// What one look at a ring brought.
@@ -220,8 +254,9 @@ impl Lane {
         let Some(held) = self.held.get_mut(number.wrapping_sub(self.first) as usize) else {
             return false;
         };
-        let Some(block) = &held.block else { return false };
+        let Some(block) = held.block.as_ref().map(Block::view) else { return false };
         let count = left.min(BATCH);
+        self.sorted.reserve(BATCH as usize);
         let mut read = 0;
         while read < count {
             let Some((timestamp, behind)) = block.step(offset) else { break };
@@ -264,13 +299,13 @@ impl Lane {
 
     /// Shows the frames that are next, as far as they stand in one block and are not later than
     /// `until`: the block, the frames, and how many were lost before the first. `deliver` says how
-    /// many of them are gone; the others stay. So does this.
+    /// many of them are gone, from the first one on; the others stay. So does this.
     #[inline]
     pub(crate) fn offer(
         &mut self,
         until: u64,
         budget: &Budget,
-        deliver: impl FnOnce(&Block, &[Entry], u64) -> usize,
+        deliver: impl FnOnce(&Block, Run<'_>, u64) -> usize,
     ) -> usize {
         let Some(first) = self.sorted.get(self.head) else { return 0 };
         let number = first.block;
@@ -279,10 +314,8 @@ impl Lane {
         let index = number.wrapping_sub(self.first) as usize;
         let Some(held) = self.held.get_mut(index) else { return 0 };
         let Some(block) = &held.block else { return 0 };
-        let rest = &self.sorted[self.head..];
-        let fits = |entry: &Entry| entry.block == number && entry.timestamp <= until;
-        let run = rest.iter().position(|entry| !fits(entry)).unwrap_or(rest.len());
-        let gone = deliver(block, &rest[..run], held.lost);
+        let run = Run { entries: &self.sorted[self.head..], block: number, until };
+        let gone = deliver(block, run, held.lost);
         if gone > 0 {
             held.lost = 0;
         }
@@ -373,7 +406,7 @@ impl Lane {
     fn forget(&mut self, until: u64, budget: &Budget) -> u64 {
         let before = self.waiting;
         while self.front().is_some_and(|front| front <= until) {
-            self.offer(until, budget, |_, entries, _| entries.len());
+            self.offer(until, budget, |_, run, _| run.len());
         }
         before - self.waiting
     }

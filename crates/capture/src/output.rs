@@ -165,23 +165,10 @@ impl Output {
         self.span(record.timestamp, record.timestamp, 1);
     }
 
-    /// Puts a packet of the usual kind into the chunk, which has room: see [`Output::fits`]. To be
-    /// counted with [`Output::count`] and [`Output::span`].
-    #[inline(always)]
-    pub(crate) fn put_plain(&mut self, block: &PlainPacketBlock<'_>) {
-        self.chunk.put(|free| block.write(free));
-    }
-
     /// Whether nothing has to be asked or told about a packet but its block.
     #[inline]
     pub(crate) fn is_usual(&self) -> bool {
         self.plain && !self.broken && !self.complete && self.format == Format::Pcapng
-    }
-
-    /// Whether a packet of `captured` bytes finds room in the present chunk.
-    #[inline]
-    pub(crate) fn fits(&self, captured: usize) -> bool {
-        self.chunk.room() >= captured + BLOCK_OVERHEAD
     }
 
     /// Counts packets of a source in this seat that were put into the chunk.
@@ -223,13 +210,9 @@ impl Output {
         let original_length = shape.original;
         match (shape.parts(), record.lost, record.notes) {
             ([bytes], 0, []) => {
-                self.put_plain(&PlainPacketBlock {
-                    interface,
-                    timestamp,
-                    original_length,
-                    bytes,
-                    flags,
-                });
+                let block =
+                    PlainPacketBlock { interface, timestamp, original_length, bytes, flags };
+                self.chunk.put(|free| block.write(free));
             }
             (parts, lost, notes) => {
                 let comments: Vec<&str> = notes.iter().map(String::as_str).collect();

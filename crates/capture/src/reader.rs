@@ -443,9 +443,8 @@ impl Reader {
         let Self { lanes, desk, heap, budget, .. } = self;
         let step = merge(lanes, until, heap, |lane, until| {
             let source = lane.source;
-            let gone = lane.offer(until, budget, |block, entries, lost| {
-                desk.deliver(source, block, entries, lost)
-            });
+            let gone = lane
+                .offer(until, budget, |block, run, lost| desk.deliver(source, block, run, lost));
             if desk.take_ordered() {
                 Step::Pause
             } else if gone > 0 {

@@ -235,6 +235,8 @@ impl Ring {
 
 /// Bytes that a processor fetches at a time.
 const CACHE_LINE: usize = 64;
+/// What of a frame is fetched at once: its header, and the packet of a small one.
+const EXPECTED: usize = 2 * CACHE_LINE + 1;
 
 #[cfg(target_arch = "x86_64")]
 #[inline]
@@ -336,41 +338,30 @@ impl Block {
         self.word(BLOCK_FIRST)
     }
 
-    /// Tells the processor that the frame at this offset, or what stands there, is read soon. The
-    /// kernel wrote it on another processor, so it comes from far away.
-    #[inline]
-    pub fn expect(&self, offset: u32) {
-        if let Some(line) = self.bytes().get(offset as usize) {
-            prefetch(line);
-        }
-        if let Some(line) = self.bytes().get(offset as usize + CACHE_LINE) {
-            prefetch(line);
-        }
-    }
-
     /// The frames in the order in which they stand, each with its offset for [`Block::frame`].
     pub fn frames(&self) -> Frames<'_> {
         Frames { block: self, offset: self.word(BLOCK_FIRST), left: self.len() }
     }
 
+    /// Its bytes, for many looks at once: where they are is asked once.
+    #[must_use]
+    #[inline]
+    pub fn view(&self) -> View<'_> {
+        View { bytes: self.bytes() }
+    }
+
     /// The frame at an offset that [`Block::frames`] gave; `None` where no whole frame stands.
     #[must_use]
-    #[inline(always)]
+    #[inline]
     pub fn frame(&self, offset: u32) -> Option<Frame<'_>> {
-        let rest = self.bytes().get(offset as usize..)?;
-        let frame = Frame { header: rest.first_chunk::<FRAME_HEADER>()?, data: rest };
-        let from = usize::from(frame.half(24));
-        let data = rest.get(from..from + frame.word(12) as usize)?;
-        Some(Frame { data, ..frame })
+        self.view().frame(offset)
     }
 
     /// Timestamp of the frame at an offset, and the offset of the one behind it.
     #[must_use]
-    #[inline(always)]
+    #[inline]
     pub fn step(&self, offset: u32) -> Option<(u64, u32)> {
-        let rest = self.bytes().get(offset as usize..)?;
-        let frame = Frame { header: rest.first_chunk::<FRAME_HEADER>()?, data: &[] };
-        Some((frame.timestamp(), offset.checked_add(frame.word(0))?))
+        self.view().step(offset)
     }
 
     #[inline]
@@ -412,6 +403,54 @@ impl fmt::Debug for Block {
             .field("in_ring", &self.is_in_ring())
             .field("frames", &self.len())
             .finish()
+    }
+}
+
+/// The bytes of a block: see [`Block::view`].
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> View<'a> {
+    /// The frame at an offset that [`Block::frames`] gave; `None` where no whole frame stands.
+    #[must_use]
+    #[inline(always)]
+    pub fn frame(&self, offset: u32) -> Option<Frame<'a>> {
+        let rest = self.bytes.get(offset as usize..)?;
+        let frame = Frame { header: rest.first_chunk::<FRAME_HEADER>()?, data: rest };
+        let from = usize::from(frame.half(24));
+        let data = rest.get(from..from + frame.word(12) as usize)?;
+        Some(Frame { data, ..frame })
+    }
+
+    /// Timestamp of the frame at an offset, and the offset of the one behind it.
+    #[must_use]
+    #[inline(always)]
+    pub fn step(&self, offset: u32) -> Option<(u64, u32)> {
+        let rest = self.bytes.get(offset as usize..)?;
+        let frame = Frame { header: rest.first_chunk::<FRAME_HEADER>()?, data: &[] };
+        Some((frame.timestamp(), offset.checked_add(frame.word(0))?))
+    }
+
+    /// Tells the processor that the frame at this offset, or what stands there, is read soon. The
+    /// kernel wrote it on another processor, so it comes from far away.
+    #[inline(always)]
+    pub fn expect(&self, offset: u32) {
+        let Some(soon) =
+            self.bytes.get(offset as usize..).and_then(<[u8]>::first_chunk::<EXPECTED>)
+        else {
+            return;
+        };
+        prefetch(&soon[0]);
+        prefetch(&soon[CACHE_LINE]);
+        prefetch(&soon[EXPECTED - 1]);
+    }
+}
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("bytes", &self.bytes.len()).finish()
     }
 }
 

@@ -5,15 +5,19 @@
 use filter::{Packet, Plan, VlanTag};
 use model::LinkType;
 use pcapng::PlainPacketBlock;
-use sys::ring::{Block, Frame};
+use sys::ring::{Block, Frame, View};
 
 use super::{Desk, FILES, PRINT};
 use crate::{
     clock,
     encode::{self, Scratch, Shape},
-    lane::Entry,
+    lane::Run,
     output::{Record, Room},
 };
+
+/// How many frames ahead of the one that is written memory is fetched: since they were put in order a
+/// sort window of others has passed through the processor's cache.
+const AHEAD: usize = 8;
 
 impl Desk {
     /// What becomes of frames whose turn has come: how many are gone. Those behind have to wait.
@@ -22,15 +26,16 @@ impl Desk {
         &mut self,
         source: usize,
         block: &Block,
-        entries: &[Entry],
+        run: Run<'_>,
         mut lost: u64,
     ) -> usize {
+        let block = block.view();
         let mut gone = 0;
-        while gone < entries.len() && !self.ordered {
+        while !self.ordered {
             if lost == 0 {
-                gone += self.deliver_usual(source, block, &entries[gone..]);
+                gone += self.deliver_usual(source, block, run, gone);
             }
-            let Some(entry) = entries.get(gone) else { break };
+            let Some(entry) = run.get(gone) else { break };
             if let Some(frame) = block.frame(entry.offset) {
                 if !self.deliver_any(source, &frame, lost) {
                     break;
@@ -43,8 +48,15 @@ impl Desk {
     }
 
     /// The same for frames of which nothing special is to be told, on their way to an output that
-    /// has no limit to watch, in one piece. Ends at the first one of which that is not so.
-    fn deliver_usual(&mut self, index: usize, block: &Block, entries: &[Entry]) -> usize {
+    /// has no limit to watch, in one piece, from this one of the run on. Ends at the first one of
+    /// which that is not so, or which finds no room.
+    fn deliver_usual(
+        &mut self,
+        index: usize,
+        block: View<'_>,
+        run: Run<'_>,
+        first: usize,
+    ) -> usize {
         let Self { sources, outputs, plan, ending, .. } = self;
         let source = &mut sources[index];
         let [Some(output), None] = source.outputs else { return 0 };
@@ -62,46 +74,51 @@ impl Desk {
         if slot.link_type == LinkType::LINUX_SLL2 {
             return 0;
         }
+        let Some(earliest) = run.get(first).map(|entry| entry.timestamp) else { return 0 };
+        if earliest < output.latest {
+            // It is late, and to be counted. Behind one that is not, none of a run is.
+            return 0;
+        }
         let (device, hatype) = (slot.interface.index, slot.interface.hatype);
         let snaplen = plan.snaplen().bytes();
-        let (mut gone, mut kept, mut late, mut truncated) = (0, 0, 0, 0);
-        for entry in entries {
+        let (mut gone, mut kept, mut latest) = (0, 0, earliest);
+        let mut room = output.chunk.room_left();
+        // What is added up or looked up for each frame takes a place in the processor, and there are
+        // few: so whatever is rare ends the loop.
+        while let Some(entry) = run.get(first + gone) {
+            if let Some(soon) = run.peek(first + gone + AHEAD) {
+                block.expect(soon.offset);
+            }
             let Some(frame) = block.frame(entry.offset) else { break };
             let (bytes, original_length) = (frame.data(), frame.original_length());
             let captured = bytes.len();
             let is_usual = frame.interface_index() == device
                 && frame.hatype() == hatype
                 && frame.vlan().is_none()
-                && captured <= snaplen as usize;
-            if !is_usual || !output.fits(captured) {
+                && captured == original_length.min(snaplen) as usize;
+            if !is_usual {
                 break;
             }
             let (timestamp, flags) = (entry.timestamp, encode::flags(&frame));
-            output.put_plain(&PlainPacketBlock {
-                interface,
-                timestamp,
-                original_length,
-                bytes,
-                flags,
-            });
-            late += u64::from(timestamp < output.latest);
-            output.latest = output.latest.max(timestamp);
-            truncated += u64::from(captured < original_length.min(snaplen) as usize);
+            let packet = PlainPacketBlock { interface, timestamp, original_length, bytes, flags };
+            let Some(length) = packet.write(room.free()) else { break };
+            room.take(length);
+            latest = timestamp;
             kept += captured as u64;
             gone += 1;
         }
+        room.close();
         if gone == 0 {
             return 0;
         }
+        output.latest = latest;
         output.count(index, source.id, gone as u64);
-        output.span(entries[0].timestamp, entries[gone - 1].timestamp, gone as u64);
+        output.span(earliest, latest, gone as u64);
         if let Some(slot) = source.recent_slot() {
             slot.received += gone as u64;
             slot.captured += gone as u64;
         }
         source.stats.captured += gone as u64;
-        source.stats.out_of_order += late;
-        source.stats.truncated += truncated;
         source.bytes += kept;
         gone
     }
