@@ -14,6 +14,7 @@ mod cpu;
 mod first;
 mod fleet;
 mod group;
+mod helper;
 mod load;
 mod machine;
 mod options;
@@ -115,6 +116,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             Section::Scale => scale::run(&bench)?,
             Section::Bystander => bystander::run(&bench)?,
             Section::Start => start::run(&bench)?,
+            Section::Helper => helper::run(&bench)?,
             Section::Record => record::run(&bench)?,
             Section::First => first::run(&bench)?,
             Section::Soak => soak::run(&bench)?,

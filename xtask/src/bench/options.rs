@@ -13,6 +13,8 @@ pub(super) enum Section {
     Bystander,
     /// The time from exec to the first packet.
     Start,
+    /// The same through a helper container.
+    Helper,
     /// The flight recorder with twenty targets.
     Record,
     /// The first packet of a container that starts later.
@@ -23,11 +25,12 @@ pub(super) enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Cpu,
         Self::Scale,
         Self::Bystander,
         Self::Start,
+        Self::Helper,
         Self::Record,
         Self::First,
         Self::Soak,
@@ -40,6 +43,7 @@ impl Section {
             Self::Scale => "scale",
             Self::Bystander => "bystander",
             Self::Start => "start",
+            Self::Helper => "helper",
             Self::Record => "record",
             Self::First => "first",
             Self::Soak => "soak",
@@ -126,7 +130,7 @@ mod tests {
         let options = Options::parse(&["--rounds", "7", "--section", "start"]).unwrap();
         assert_eq!((options.rounds, options.sections()), (7, vec![Section::Start]));
         let all = Options::parse(&[]).unwrap().sections();
-        assert!(all.len() == 6 && !all.contains(&Section::Soak));
+        assert!(all.len() == 7 && !all.contains(&Section::Soak));
         for wrong in [&["--rounds"][..], &["--rounds", "x"], &["--section", "all"], &["fast"]] {
             assert!(Options::parse(wrong).is_err(), "{wrong:?}");
         }

@@ -26,7 +26,7 @@ const AWHILE: Duration = Duration::from_millis(1300);
 /// How long it may take to stop.
 const STOP: Duration = Duration::from_secs(10);
 /// How long a pair may wait for others.
-const CALM: Duration = Duration::from_secs(3);
+pub(super) const CALM: Duration = Duration::from_secs(3);
 /// What the project wants: our time against the recipe's.
 const TARGET: f64 = 0.5;
 /// The recipe, of which $1 is the name and $2 the file. (Its tcpdump stays root, as the file.)
@@ -97,7 +97,12 @@ pub(super) fn run(bench: &Bench) -> Result<Findings> {
 }
 
 /// Milliseconds from exec to the send time that the first packet in the file carries.
-fn first_packet(tool: Tool, program: Program, file: &Path, container: &Container) -> Result<f64> {
+pub(super) fn first_packet(
+    tool: Tool,
+    program: Program,
+    file: &Path,
+    container: &Container,
+) -> Result<f64> {
     let program = program.env_remove("SUDO_UID").env_remove("SUDO_GID").env_remove("SUDO_USER");
     let began = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let mut running = program.limit(LIFE).start()?;

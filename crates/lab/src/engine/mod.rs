@@ -9,7 +9,8 @@
 //! ([`PlayedEngine`]), and a socket in front of a real one through which not everything goes
 //! ([`Relay`]).
 //!
-//! No registry is needed: the image is made here, out of Debian's busybox and the traffic program.
+//! No registry is needed: the images are made here, one out of Debian's busybox and the traffic program,
+//! one out of its tcpdump.
 
 mod borrowed;
 mod certificates;
@@ -29,7 +30,7 @@ pub use borrowed::Borrowed;
 pub use certificates::Certificates;
 pub use container::{Container, ContainerSpec};
 pub use far::FarHost;
-pub use image::IMAGE;
+pub use image::{IMAGE, TCPDUMP_IMAGE};
 pub use network::DockerNetwork;
 pub use played::{PlayedContainer, PlayedEngine};
 pub use private::PrivateEngine;

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Container, ContainerSpec, DockerNetwork, Error, Finished, Program,
-    engine::{LABEL, image},
+    engine::{LABEL, image::Image},
     name,
 };
 
@@ -99,7 +99,17 @@ impl Engine {
     ///
     /// [`Error::Failed`] and [`Error::File`].
     pub fn image(&self) -> Result<(), Error> {
-        image::import(self)
+        Image::of_tests()?.import(self)
+    }
+
+    /// Makes the image with tcpdump there ([`TCPDUMP_IMAGE`](super::TCPDUMP_IMAGE)), unless it is there
+    /// already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`], [`Error::Missing`] and [`Error::File`].
+    pub fn tcpdump_image(&self) -> Result<(), Error> {
+        Image::of_tcpdump()?.import(self)
     }
 
     /// Starts a container of the test image.
