@@ -1,10 +1,8 @@
 //! Taking away what helpers have left at an engine.
 
-use std::time::SystemTime;
-
 use docker::{Endpoint, Engine};
 
-use super::{reaper::is_left_over, runtime};
+use super::{reaper::remove_left_over, runtime};
 use crate::Error;
 
 /// What was removed.
@@ -32,10 +30,7 @@ pub fn prune(endpoint: &Endpoint) -> Result<Pruned, Error> {
         let engine = Engine::connect(endpoint).await?;
         let mut pruned = Pruned::default();
         for helper in engine.helpers().await? {
-            if !is_left_over(&helper, SystemTime::now()) {
-                continue;
-            }
-            match engine.remove_helper(&helper.id).await {
+            match remove_left_over(&engine, &helper).await {
                 Ok(true) => pruned.containers.push(helper.id),
                 Ok(false) => {}
                 Err(error) => pruned.failed.push(error),

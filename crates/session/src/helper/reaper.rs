@@ -38,6 +38,9 @@ const REMOVED_WITHIN: Duration = Duration::from_secs(60);
 /// Between two attempts at an engine of this machine, and at one elsewhere: each may be a log-in.
 const TRY_EVERY: Duration = Duration::from_millis(50);
 const TRY_ELSEWHERE_EVERY: Duration = Duration::from_millis(500);
+/// How long a session has to last until it looks for what others have left: its own start comes first. A
+/// shorter one looks at its end.
+const SWEEPS_AFTER: Duration = Duration::from_secs(1);
 /// The age at which a helper that does not run, and whose client nobody here can judge, is left over.
 const STALE: Duration = Duration::from_secs(600);
 
@@ -185,30 +188,48 @@ pub fn serve() -> Result<(), Error> {
     let Ok(first) = channel.receive() else { return Ok(()) };
     let Some(mut charge) = Charge::decode(&first.bytes) else { return Ok(()) };
     charge.as_its_user()?;
-    let mut stage = Stage::Nothing;
-    while let Ok(word) = channel.receive() {
-        if word.bytes == MAKES {
-            stage = Stage::Making;
-        } else if word.bytes == MADE_NONE {
-            stage = Stage::Nothing;
-        } else if word.bytes == RUNS {
-            stage = Stage::Running;
-            // It is nobody's business whether that succeeds.
-            let _ = asked(sweep(&charge.endpoint));
-        }
-    }
+    let (stage, has_to_sweep) = attend(&channel, &charge.endpoint)?;
     if let Some(directory) = &charge.directory {
         seat::remove(directory);
     }
     let since = Instant::now();
     while stage != Stage::Nothing && since.elapsed() < REMOVED_WITHIN {
-        match asked(remove(&charge, stage)) {
+        match asked(remove(&charge, stage, has_to_sweep)) {
             Ok(Ok(true)) => break,
             Ok(Ok(false)) if stage == Stage::Running || since.elapsed() >= MADE_WITHIN => break,
             _ => thread::sleep(charge.pause()),
         }
     }
     Ok(())
+}
+
+/// Hears the client until its end. Gives what it may have left, and whether there was no time yet to
+/// look for what others have.
+fn attend(channel: &Channel, endpoint: &Endpoint) -> Result<(Stage, bool), Error> {
+    let mut poller = Poller::new()?;
+    poller.add(channel, 0, Trigger::Level)?;
+    let (mut stage, mut sweeps_at) = (Stage::Nothing, None);
+    loop {
+        let left = sweeps_at.map(|at: Instant| at.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            sweeps_at = None;
+            // It is nobody's business whether that succeeds.
+            let _ = asked(async { sweep(&Engine::connect(endpoint).await?).await });
+        }
+        if poller.wait(left).is_ok_and(|ready| ready.is_empty()) {
+            continue;
+        }
+        match channel.receive() {
+            Ok(word) if word.bytes == MAKES => stage = Stage::Making,
+            Ok(word) if word.bytes == MADE_NONE => stage = Stage::Nothing,
+            Ok(word) if word.bytes == RUNS => {
+                stage = Stage::Running;
+                sweeps_at = Some(Instant::now() + SWEEPS_AFTER);
+            }
+            Ok(_) => {}
+            Err(_) => return Ok((stage, sweeps_at.is_some())),
+        }
+    }
 }
 
 /// Does something with the engine, and leaves no connection behind: with ssh it would be a log-in
@@ -224,33 +245,62 @@ fn asked<T>(
 }
 
 /// Removes a helper. `false`: there is none.
-pub(super) async fn remove(charge: &Charge, stage: Stage) -> Result<bool, docker::Error> {
+pub(super) async fn remove(
+    charge: &Charge,
+    stage: Stage,
+    has_to_sweep: bool,
+) -> Result<bool, docker::Error> {
     let engine = Engine::connect(&charge.endpoint).await?;
-    if stage == Stage::Making && !charge.endpoint.is_socket() {
-        // The client was about to be attached. To an engine that lasts until the program ends, also
-        // when the container is gone that has never been started, and with it the connection and what
-        // leads to it over there. A program whose input has ended ends at once.
-        let _ = engine.start_helper(&charge.container).await;
+    let removed = match stage {
+        Stage::Making if !charge.endpoint.is_socket() => {
+            remove_unstarted(&engine, &charge.container).await
+        }
+        _ => engine.remove_helper(&charge.container).await,
+    };
+    if has_to_sweep {
+        let _ = sweep(&engine).await;
     }
-    engine.remove_helper(&charge.container).await
+    removed
+}
+
+/// Removes a helper that perhaps was never started, and whose client perhaps was attached to it. To an
+/// engine that lasts until the program ends, also when the container is gone that has never been
+/// started, and with it the connection and what leads to it over there. A program whose input has ended
+/// ends at once.
+async fn remove_unstarted(engine: &Engine, name: &str) -> Result<bool, docker::Error> {
+    // What cannot be started either is removed all the same.
+    let _ = engine.start_helper(name).await;
+    engine.remove_helper(name).await
 }
 
 /// Removes helpers whose clients are gone.
-async fn sweep(endpoint: &Endpoint) -> Result<(), docker::Error> {
-    let engine = Engine::connect(endpoint).await?;
+pub(super) async fn sweep(engine: &Engine) -> Result<(), docker::Error> {
     for helper in engine.helpers().await? {
-        if is_left_over(&helper, SystemTime::now()) {
-            // The others may be removed all the same.
-            let _ = engine.remove_helper(&helper.id).await;
-        }
+        // The others may be removed all the same.
+        let _ = remove_left_over(engine, &helper).await;
     }
     Ok(())
+}
+
+/// Removes a helper whose client is gone. `false`: it is not, or the helper is not there any more.
+pub(super) async fn remove_left_over(
+    engine: &Engine,
+    helper: &LeftHelper,
+) -> Result<bool, docker::Error> {
+    if !is_left_over(helper, SystemTime::now()) {
+        return Ok(false);
+    }
+    if helper.is_live {
+        engine.remove_helper(&helper.id).await
+    } else {
+        remove_unstarted(engine, &helper.id).await
+    }
 }
 
 /// Whether a helper's client is gone. Of clients on other machines, in other pid namespaces and of
 /// days before the last start of the machine nobody here knows that: their helpers end by themselves,
 /// so only what was made and never started is left of them.
-pub(super) fn is_left_over(helper: &LeftHelper, now: SystemTime) -> bool {
+fn is_left_over(helper: &LeftHelper, now: SystemTime) -> bool {
     let state = helper.owner.parse::<Lifetime>().and_then(|lifetime| lifetime.state());
     match state {
         Ok(State::Runs) => false,

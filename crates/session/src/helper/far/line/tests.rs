@@ -7,6 +7,7 @@ use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::Shutdown,
     os::unix::fs::MetadataExt as _,
+    pin::Pin,
     process,
     sync::atomic::{AtomicU32, Ordering},
     time::Instant,
@@ -14,6 +15,7 @@ use std::{
 
 use docker::{Dial, Endpoint, EndpointOptions, HelperSpec, PathDial, ProgramDial, Shape};
 use lab::FarHost;
+use sys::lifetime::Lifetime;
 
 use super::*;
 use crate::helper::{
@@ -256,19 +258,13 @@ fn a_client_that_goes_away_ends_the_program(far: &FarHost, by: &(Endpoint, Arc<d
     assert_removed(far, &name);
 }
 
-/// Left to itself an engine keeps the connection as long as it lives, and who leads there waits.
+/// Left to itself an engine keeps the connection as long as it lives, and who leads there waits: until
+/// the client's own reaper comes, or, where that was killed as well, another session's.
 fn who_is_killed_before_the_start_leaves_nobody(
     far: &FarHost,
     reapers: &Endpoint,
     (endpoint, dial): &(Endpoint, Arc<dyn Dial>),
 ) {
-    let spec = spec("exec cat");
-    let charge = Charge {
-        endpoint: reapers.clone(),
-        user: None,
-        container: spec.name.clone(),
-        directory: None,
-    };
     let wait = |expected: usize| {
         let begun = Instant::now();
         while dialled(far) != expected {
@@ -276,18 +272,39 @@ fn who_is_killed_before_the_start_leaves_nobody(
             thread::sleep(Duration::from_millis(10));
         }
     };
-    wait(0);
-    let killed = async {
-        let engine = Engine::connect_through(endpoint, Arc::clone(dial), LIMIT).await.unwrap();
-        let id = engine.create_helper(&spec).await.unwrap();
-        engine.attach_helper(&id).await.unwrap();
+    let run = |work: Pin<Box<dyn Future<Output = ()> + Send + '_>>| {
+        far.here().enter(|| runtime().unwrap().block_on(work)).unwrap();
     };
-    far.here().enter(|| runtime().unwrap().block_on(killed)).unwrap();
-    wait(1);
-    let reaped = reaper::remove(&charge, Stage::Making);
-    assert!(far.here().enter(|| runtime().unwrap().block_on(reaped)).unwrap().unwrap());
-    wait(0);
-    assert_removed(far, &spec.name);
+    // A process with our number that began another time: it has ended.
+    let own = Lifetime::own().unwrap().to_string();
+    let (world, start) = own.rsplit_once('.').unwrap();
+    let over = format!("{world}.{}", start.parse::<u64>().unwrap() + 1);
+    for is_swept in [false, true] {
+        let spec = HelperSpec { owner: over.clone(), ..spec("exec cat") };
+        wait(0);
+        run(Box::pin(async {
+            let engine = Engine::connect_through(endpoint, Arc::clone(dial), LIMIT).await.unwrap();
+            let id = engine.create_helper(&spec).await.unwrap();
+            engine.attach_helper(&id).await.unwrap();
+        }));
+        wait(1);
+        run(Box::pin(async {
+            if is_swept {
+                let engine = Engine::connect(reapers).await.unwrap();
+                reaper::sweep(&engine).await.unwrap();
+                return;
+            }
+            let charge = Charge {
+                endpoint: reapers.clone(),
+                user: None,
+                container: spec.name.clone(),
+                directory: None,
+            };
+            assert!(reaper::remove(&charge, Stage::Making, false).await.unwrap());
+        }));
+        wait(0);
+        assert_removed(far, &spec.name);
+    }
 }
 
 /// How many processes on the far host lead somebody to its engine.
