@@ -8,6 +8,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
+mod alike;
 mod beside;
 mod commands;
 mod disk;
