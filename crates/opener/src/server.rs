@@ -74,7 +74,7 @@ fn serve_child(paths: impl FnOnce() -> Paths) -> Result<(), sys::Error> {
 }
 
 /// The main of an opener in a helper container, which has another root directory than its client:
-/// connects to the client's socket, a [`sys::channel::ChannelListener`], and serves requests until
+/// connects to the socket on which its client [listens](sys::channel::listen), and serves requests until
 /// the client closes its end.
 ///
 /// Of the capabilities that entering namespaces takes it uses those that the container was given: in

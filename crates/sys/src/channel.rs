@@ -6,9 +6,11 @@
 use std::{
     io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixListener,
+    },
     path::Path,
-    time::Duration,
 };
 
 use rustix::net::{
@@ -52,7 +54,7 @@ impl Channel {
         Ok((Self(a), Self(b)))
     }
 
-    /// Connects to a [`ChannelListener`] by the name of its socket.
+    /// Connects to whoever [listens](listen) by the name of its socket.
     ///
     /// # Errors
     /// When nobody listens there, the calling user may not connect, or the name is longer than
@@ -145,39 +147,19 @@ impl AsFd for Channel {
     }
 }
 
-/// A socket under a name, at which the other end of a channel is waited for.
-#[derive(Debug)]
-pub struct ChannelListener(OwnedFd);
-
-impl ChannelListener {
-    /// Listens under a name where nothing stands yet. Who may connect is up to the permissions of
-    /// the file and of the directories above it.
-    ///
-    /// # Errors
-    /// When something stands there, the directory cannot be written, or the name is longer than 107
-    /// bytes.
-    pub fn bind(path: &Path) -> Result<Self, Error> {
-        let address = SocketAddrUnix::new(path).map_err(Error::path("bind", path))?;
-        let socket = seqpacket()?;
-        rustix::net::bind(&socket, &address).map_err(Error::path("bind", path))?;
-        rustix::net::listen(&socket, 1).map_err(Error::path("listen", path))?;
-        Ok(Self(socket))
-    }
-
-    /// Waits for a connection, `None` where none came within the limit.
-    ///
-    /// # Errors
-    /// When the process has no descriptors left.
-    pub fn accept(&self, limit: Duration) -> Result<Option<Channel>, Error> {
-        let mut poller = crate::poll::Poller::new()?;
-        poller.add(&self.0, 0, crate::poll::Trigger::Level)?;
-        if poller.wait(Some(limit))?.is_empty() {
-            return Ok(None);
-        }
-        let accept = || rustix::net::accept_with(&self.0, SocketFlags::CLOEXEC);
-        let socket = rustix::io::retry_on_intr(accept).map_err(Error::call("accept4"))?;
-        Ok(Some(Channel(socket)))
-    }
+/// Listens for the other ends of channels under a name where nothing stands yet. Who may connect is up
+/// to the permissions of the file and of the directories above it. What is accepted is no stream but a
+/// [`Channel`]: std's type is as good for waiting and accepting, which is the same for both.
+///
+/// # Errors
+/// When something stands there, the directory cannot be written, or the name is longer than 107
+/// bytes.
+pub fn listen(path: &Path) -> Result<UnixListener, Error> {
+    let address = SocketAddrUnix::new(path).map_err(Error::path("bind", path))?;
+    let socket = seqpacket()?;
+    rustix::net::bind(&socket, &address).map_err(Error::path("bind", path))?;
+    rustix::net::listen(&socket, 1).map_err(Error::path("listen", path))?;
+    Ok(socket.into())
 }
 
 fn seqpacket() -> Result<OwnedFd, Error> {
@@ -221,11 +203,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x");
         Channel::connect(&path).unwrap_err();
-        let listener = ChannelListener::bind(&path).unwrap();
-        ChannelListener::bind(&path).unwrap_err();
-        assert!(listener.accept(Duration::from_millis(1)).unwrap().is_none());
+        let listener = listen(&path).unwrap();
+        listen(&path).unwrap_err();
         let far = Channel::connect(&path).unwrap();
-        let near = listener.accept(Duration::from_secs(10)).unwrap().unwrap();
+        let near = Channel::from_fd(listener.accept().unwrap().0.into());
         far.send(b"hello", &[]).unwrap();
         assert_eq!(near.receive().unwrap().bytes, b"hello");
         assert_eq!(crate::process::peer(&near).unwrap(), Some(std::process::id()));

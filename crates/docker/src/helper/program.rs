@@ -148,10 +148,22 @@ fn architecture(bytes: &[u8]) -> Result<&'static str, &'static str> {
     Ok(name)
 }
 
+/// What stands behind the first of these words. (Comparing them at each place would take as long as
+/// the rest of a start.)
+fn behind<'a>(mut bytes: &'a [u8], words: &[u8]) -> Option<&'a [u8]> {
+    loop {
+        let at = bytes.iter().position(|byte| words.first() == Some(byte))?;
+        bytes = bytes.get(at..)?;
+        if let Some(behind) = bytes.strip_prefix(words) {
+            return Some(behind);
+        }
+        bytes = bytes.get(1..)?;
+    }
+}
+
 /// The release that is told in the file.
 fn release(bytes: &[u8]) -> Option<String> {
-    let at = bytes.windows(RELEASE.len()).position(|window| window == RELEASE)? + RELEASE.len();
-    let rest = bytes.get(at..)?;
+    let rest = behind(bytes, RELEASE)?;
     let end = rest.iter().take(MAX_RELEASE).position(|byte| *byte == b'\n')?;
     String::from_utf8(rest.get(..end)?.to_vec()).ok()
 }

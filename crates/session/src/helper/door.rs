@@ -122,7 +122,7 @@ impl Door {
     ) -> Result<Open, Error> {
         match self {
             Self::Own { opener, dial } => Ok(Open::Here(OpenHere { opener, dial, helper: None })),
-            Self::Helper { helper, own } => {
+            Self::Helper { mut helper, own } => {
                 let path = || match &endpoint.host {
                     Host::Unix(path) => path.clone(),
                     _ => PathBuf::new(),

@@ -38,6 +38,7 @@ use sys::{
     local::{self, Reached},
     process,
 };
+use tokio::runtime::{self, Runtime};
 
 use self::{
     reaper::{Charge, Reaper},
@@ -209,6 +210,8 @@ pub(crate) struct Helper {
     name: String,
     owner: Lifetime,
     seat: Seat,
+    /// Whatever the engine has yet to answer when the helper has connected.
+    runtime: Option<Runtime>,
     reaper: Reaper,
 }
 
@@ -227,7 +230,7 @@ impl Helper {
         };
         let reaper = Reaper::start(&charge)?;
         let seat = Seat::make(directory)?;
-        Ok(Self { means, name, owner, seat, reaper })
+        Ok(Self { means, name, owner, seat, runtime: None, reaper })
     }
 
     /// The image that it is made of.
@@ -243,39 +246,59 @@ impl Helper {
     /// Makes and starts the container, and waits until it has connected. `only` says what is to be
     /// opened, if that is known and is all.
     pub(crate) fn start(
-        &self,
+        &mut self,
         endpoint: &Endpoint,
         dial: Arc<dyn Dial>,
         only: Option<&Selection>,
     ) -> Result<Opener, Error> {
         let runtime = runtime()?;
-        let (engine, shape, id) = runtime.block_on(async {
+        let (shape, channel) = runtime.block_on(async {
             let engine = Engine::connect_through(endpoint, dial, DEADLINE).await?;
             let shape = match only {
                 Some(selection) => shape(&engine, selection).await?,
                 None => Shape::Host,
             };
             let id = self.make(&engine, &shape).await?;
-            engine.start_helper(&id).await?;
-            Ok::<_, Error>((engine, shape, id))
+            let channel = self.connected(Arc::new(engine), &id).await?;
+            self.prove(&channel, &id)?;
+            Ok::<_, Error>((shape, channel))
         })?;
-        let until = Instant::now() + CONNECTS_WITHIN;
-        let channel = loop {
-            if let Some(channel) = self.seat.accept(LOOK_EVERY)? {
-                break channel;
-            }
-            let is_live = runtime.block_on(engine.is_helper_live(&id))?;
-            if !is_live || Instant::now() >= until {
-                return Err(Error::HelperSilent { name: self.name.clone() });
-            }
-        };
-        self.prove(&channel, &id)?;
+        self.runtime = Some(runtime);
         self.reaper.runs();
         let opener = match shape {
             Shape::Inside(container) => Opener::over_inside(channel, container),
             Shape::Host => Opener::over(channel, self.means.engine.clone()),
         };
         opener.map_err(|source| Error::StartOpener { source })
+    }
+
+    /// Starts it, and waits until it has connected. It does that before the engine has said that it
+    /// runs: engines have more to do at a container's start than to start it.
+    async fn connected(&self, engine: Arc<Engine>, id: &str) -> Result<Channel, Error> {
+        let starts = {
+            let (engine, id) = (Arc::clone(&engine), id.to_owned());
+            // Not ended when nobody waits for it any more: an engine might give up with it.
+            tokio::spawn(async move { engine.start_helper(&id).await })
+        };
+        let comes = self.seat.accept();
+        tokio::pin!(comes);
+        tokio::select! {
+            channel = &mut comes => return channel,
+            started = starts => started.map_err(|_| self.silent())??,
+        }
+        let until = Instant::now() + CONNECTS_WITHIN;
+        loop {
+            if let Ok(channel) = tokio::time::timeout(LOOK_EVERY, &mut comes).await {
+                return channel;
+            }
+            if !engine.is_helper_live(id).await? || Instant::now() >= until {
+                return Err(self.silent());
+            }
+        }
+    }
+
+    fn silent(&self) -> Error {
+        Error::HelperSilent { name: self.name.clone() }
     }
 
     async fn make(&self, engine: &Engine, shape: &Shape) -> Result<String, Error> {
@@ -296,11 +319,10 @@ impl Helper {
     /// Whoever has connected is root in the container that was made: nobody else could have, and
     /// nobody else is listened to.
     fn prove(&self, channel: &Channel, id: &str) -> Result<(), Error> {
-        let stranger = || Error::HelperSilent { name: self.name.clone() };
         let uid = local::peer_uid(channel)?;
-        let pid = process::peer(channel)?.ok_or_else(stranger)?;
+        let pid = process::peer(channel)?.ok_or_else(|| self.silent())?;
         let is_its = process::PidFd::open(pid)?.is_in_container(id)?;
-        if uid == 0 && is_its { Ok(()) } else { Err(stranger()) }
+        if uid == 0 && is_its { Ok(()) } else { Err(self.silent()) }
     }
 }
 
@@ -320,8 +342,8 @@ async fn made(
 }
 
 /// What engines are spoken to with.
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_current_thread()
+fn runtime() -> Result<Runtime, Error> {
+    runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::Kernel(sys::Error::call("epoll_create")(source)))

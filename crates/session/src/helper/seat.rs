@@ -10,16 +10,19 @@ use std::{
     env,
     fs::{self, DirBuilder, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    os::unix::{
+        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+        net::UnixListener as StdListener,
+    },
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use sys::{
-    channel::{Channel, ChannelListener},
+    channel::{self, Channel},
     lifetime::{Lifetime, State},
     privileges,
 };
+use tokio::net::UnixListener;
 
 use crate::Error;
 
@@ -38,7 +41,7 @@ const CONNECTABLE: u32 = 0o666;
 #[derive(Debug)]
 pub(super) struct Seat {
     directory: PathBuf,
-    listener: ChannelListener,
+    listener: StdListener,
 }
 
 impl Seat {
@@ -69,7 +72,9 @@ impl Seat {
         let open = directory.join(OPEN);
         DirBuilder::new().mode(PASSABLE).create(&open).map_err(failed)?;
         let socket = open.join(Self::SOCKET);
-        let listener = ChannelListener::bind(&socket)?;
+        let listener = channel::listen(&socket)?;
+        // For who waits for other things as well.
+        listener.set_nonblocking(true).map_err(sys::Error::call("ioctl(FIONBIO)"))?;
         // Both were made under the user's mask.
         fs::set_permissions(&open, Permissions::from_mode(PASSABLE)).map_err(failed)?;
         fs::set_permissions(&socket, Permissions::from_mode(CONNECTABLE)).map_err(failed)?;
@@ -82,8 +87,15 @@ impl Seat {
     }
 
     /// Waits until somebody connects.
-    pub(super) fn accept(&self, limit: Duration) -> Result<Option<Channel>, Error> {
-        Ok(self.listener.accept(limit)?)
+    pub(super) async fn accept(&self) -> Result<Channel, Error> {
+        let accepted = async {
+            let listener = UnixListener::from_std(self.listener.try_clone()?)?;
+            let (connected, _) = listener.accept().await?;
+            let connected = connected.into_std()?;
+            connected.set_nonblocking(false)?;
+            Ok::<_, io::Error>(Channel::from_fd(connected.into()))
+        };
+        Ok(accepted.await.map_err(sys::Error::call("accept4"))?)
     }
 }
 
@@ -118,6 +130,8 @@ fn sweep(beside: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -138,7 +152,11 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&directory), mode(&seat.mounted())), (PRIVATE, PASSABLE));
         assert_eq!(mode(&seat.mounted().join(Seat::SOCKET)), CONNECTABLE);
-        assert!(seat.accept(Duration::from_millis(1)).unwrap().is_none());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let nobody = async { tokio::time::timeout(Duration::from_millis(1), seat.accept()).await };
+        assert!(runtime.block_on(nobody).is_err(), "nobody has connected");
+        let _far = Channel::connect(&seat.mounted().join(Seat::SOCKET)).unwrap();
+        runtime.block_on(seat.accept()).unwrap();
         assert!(Seat::make(directory.clone()).is_err(), "something stands there");
         remove(&directory);
         assert!(!directory.exists());
