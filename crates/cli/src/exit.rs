@@ -284,6 +284,10 @@ impl From<&session::Error> for Failure {
                 failure
             }
             E::StartOpener { source } => Self { lines: vec![what], ..Self::from(source) },
+            E::OtherRelease { .. } => Self::new(Exit::Failure, what).with_hint(
+                "whaletap and whaletap-agent are installed together: install both of one release, or \
+                 let WHALETAP_AGENT name the one of this release",
+            ),
             E::HostElsewhere { .. } => Self::new(Exit::Usage, what)
                 .with_hint("--via helper, or leave --via away; or run whaletap there"),
             E::NoInterface { .. } => Self::new(Exit::Failure, what)

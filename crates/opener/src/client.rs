@@ -29,6 +29,8 @@ use crate::{
     server::ARGV0,
 };
 
+/// How long an opener in a container may take for the answer to its greeting.
+const GREETS_WITHIN: Duration = Duration::from_secs(10);
 /// How long the opener may take to end.
 const END_LIMIT: Duration = Duration::from_millis(500);
 
@@ -204,11 +206,12 @@ impl Opener {
     /// is the one that was meant is for the caller to find out first.
     ///
     /// # Errors
-    /// [`Error::Refused`] where it is of another release; [`Error::Gone`] when it has ended.
+    /// [`Error::Refused`] where it is of another release; [`Error::Gone`] when it has ended;
+    /// [`Error::Silent`].
     pub fn over(channel: Channel, engine: EngineAt) -> Result<Self, Error> {
         let pid = sys::process::peer(&channel).map_err(Error::Channel)?.unwrap_or(0);
         let opener = Self::new(channel, Process::Other(pid));
-        opener.ask(&Request::Hello { engine })?;
+        opener.ask_within(Some(GREETS_WITHIN), &Request::Hello { engine })?;
         Ok(opener)
     }
 
@@ -352,6 +355,15 @@ impl Opener {
 
     /// Asks, waits for the answer, and splits off its first byte.
     fn ask(&self, request: &Request) -> Result<sys::channel::Message, Error> {
+        self.ask_within(None, request)
+    }
+
+    /// The same, and waits no longer than that.
+    fn ask_within(
+        &self,
+        limit: Option<Duration>,
+        request: &Request,
+    ) -> Result<sys::channel::Message, Error> {
         let gone = |error| match error {
             sys::Error::PeerGone => Error::Gone,
             other => Error::Channel(other),
@@ -359,6 +371,13 @@ impl Opener {
         let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
         let channel = channel.as_ref().ok_or(Error::Gone)?;
         channel.send(&request.encode(), &[]).map_err(gone)?;
+        if let Some(limit) = limit {
+            let mut poller = Poller::new().map_err(Error::Channel)?;
+            poller.add(channel, 0, Trigger::Level).map_err(Error::Channel)?;
+            if poller.wait(Some(limit)).map_err(Error::Channel)?.is_empty() {
+                return Err(Error::Silent { limit });
+            }
+        }
         let mut answer = channel.receive().map_err(gone)?;
         let rest = answer.bytes.split_off(1.min(answer.bytes.len()));
         match answer.bytes.first() {

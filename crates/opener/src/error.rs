@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::codec::{Decoder, Encoder};
 
@@ -22,6 +22,12 @@ pub enum Error {
     /// The opener process has ended.
     #[error("the opener process has ended, so nothing new can be attached")]
     Gone,
+    /// It was asked, and does not answer.
+    #[error("the opener does not answer within {} s", .limit.as_secs())]
+    Silent {
+        /// How long it was waited for.
+        limit: Duration,
+    },
     /// The opener process could not be started, or the channel to it failed.
     #[error(transparent)]
     Channel(sys::Error),
@@ -36,7 +42,9 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Refused { reason, .. } => *reason,
-            Self::Gone | Self::Channel(_) | Self::Unreadable => Reason::Failed,
+            Self::Gone | Self::Silent { .. } | Self::Channel(_) | Self::Unreadable => {
+                Reason::Failed
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
+mod agent;
 mod alike;
 mod beside;
 mod commands;
@@ -21,6 +22,7 @@ mod helper;
 mod hundreds;
 mod inside;
 mod interfaces;
+mod killed;
 mod leftovers;
 mod list;
 mod main_job;
@@ -31,6 +33,7 @@ mod person;
 mod processes;
 mod record;
 mod remote;
+mod rights;
 mod run;
 mod selectors;
 mod series;

@@ -8,8 +8,13 @@ use std::{
     process,
 };
 
-use lab::{Engine, Program};
+use lab::{Engine, Program, Running};
 use tempfile::TempDir;
+
+use crate::{
+    processes::marked,
+    tap::{FILE, LIMIT, until},
+};
 
 /// Whoever is in the group of the shared engine's socket, and has no other rights.
 pub(crate) struct Member {
@@ -71,4 +76,35 @@ pub(crate) fn helpers(engine: &Engine) -> Vec<String> {
 pub(crate) fn owner(path: &Path) -> (u32, u32) {
     let found = fs::metadata(path).unwrap();
     (found.uid(), found.mode() & 0o777)
+}
+
+/// The name of the helper of a whaletap process.
+pub(crate) fn helper_of(pid: u32) -> String {
+    let engine = Engine::shared().unwrap();
+    let prefix = format!("whaletap-{pid}-");
+    let mine: Vec<_> =
+        helpers(&engine).into_iter().filter(|name| name.starts_with(&prefix)).collect();
+    let [one] = mine.as_slice() else { panic!("{mine:?}") };
+    one.clone()
+}
+
+/// Waits until nothing of it is left: no container, no process, no file but those that were asked for.
+#[track_caller]
+pub(crate) fn assert_gone(pid: u32, mark: &str, temporary: &Path) {
+    let engine = Engine::shared().unwrap();
+    let prefix = format!("whaletap-{pid}-");
+    until("no process is left", LIMIT, || marked(mark).is_empty());
+    let left: Vec<_> =
+        helpers(&engine).into_iter().filter(|name| name.starts_with(&prefix)).collect();
+    assert_eq!(left, [""; 0]);
+    let names = fs::read_dir(temporary).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: Vec<_> = names.filter(|name| name != FILE).collect();
+    assert!(names.is_empty(), "{names:?}");
+}
+
+/// Started, when it captures.
+pub(crate) fn begun(program: Program) -> Running {
+    let mut running = program.start().unwrap();
+    running.wait_for_line("capturing ", LIMIT).unwrap();
+    running
 }
