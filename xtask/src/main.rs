@@ -20,7 +20,7 @@ Usage: cargo xtask CHORE
 Chores:
   layers   check that the crates depend on each other as ARCHITECTURE.md says
   bench    measure against tcpdump and dumpcap into docs/benchmarks.md, as root; --quick only looks
-           [--rounds N] [--section cpu|scale|bystander|start|helper|record|first]… [--quick] [--whaletap PATH]
+           [--rounds N] [--section cpu|scale|bystander|start|helper|record|stall|first]… [--quick] [--whaletap PATH]
   soak     let 2,000 containers come and go under one session, as root, and look at what it holds
            [--quick] [--whaletap PATH]
 ";

@@ -24,6 +24,7 @@ mod scale;
 mod scratch;
 mod soak;
 mod spread;
+mod stall;
 mod start;
 mod table;
 mod tool;
@@ -118,6 +119,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             Section::Start => start::run(&bench)?,
             Section::Helper => helper::run(&bench)?,
             Section::Record => record::run(&bench)?,
+            Section::Stall => stall::run(&bench)?,
             Section::First => first::run(&bench)?,
             Section::Soak => soak::run(&bench)?,
         };

@@ -17,6 +17,8 @@ pub(super) enum Section {
     Helper,
     /// The flight recorder with twenty targets.
     Record,
+    /// A sink that stands still.
+    Stall,
     /// The first packet of a container that starts later.
     First,
     /// What is left of thousands of containers. Not among those that are run where none is named:
@@ -25,13 +27,14 @@ pub(super) enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Cpu,
         Self::Scale,
         Self::Bystander,
         Self::Start,
         Self::Helper,
         Self::Record,
+        Self::Stall,
         Self::First,
         Self::Soak,
     ];
@@ -45,6 +48,7 @@ impl Section {
             Self::Start => "start",
             Self::Helper => "helper",
             Self::Record => "record",
+            Self::Stall => "stall",
             Self::First => "first",
             Self::Soak => "soak",
         }
@@ -130,7 +134,7 @@ mod tests {
         let options = Options::parse(&["--rounds", "7", "--section", "start"]).unwrap();
         assert_eq!((options.rounds, options.sections()), (7, vec![Section::Start]));
         let all = Options::parse(&[]).unwrap().sections();
-        assert!(all.len() == 7 && !all.contains(&Section::Soak));
+        assert!(all.len() == 8 && !all.contains(&Section::Soak));
         for wrong in [&["--rounds"][..], &["--rounds", "x"], &["--section", "all"], &["fast"]] {
             assert!(Options::parse(wrong).is_err(), "{wrong:?}");
         }
