@@ -106,6 +106,37 @@ fn behind_sudo_everything_is_the_persons() {
     assert_eq!(fs::metadata(at("roots/x.pcapng")).unwrap().uid(), 0);
 }
 
+/// root, in whose place no person is known, has no right to pass over permissions any more when it
+/// writes: another's directory is another's.
+#[test]
+fn root_without_sudo_does_not_write_into_the_directory_of_somebody_else() {
+    let (_net, a, b) = Net::pair().unwrap();
+    let (_directory, at) = scratch();
+    persons_directory(&at("persons"));
+    let capture = |file: &Path| {
+        let words = ["capture", &selector(&b), "-a", "packets:5", "-w"];
+        whaletap(words).arg(file).start().unwrap()
+    };
+    let file = at("persons/x.pcapng");
+    let finished = capture(&file).wait().unwrap();
+    assert_eq!(finished.code(), Some(1), "{finished:?}");
+    let path = file.display().to_string();
+    for part in [&*path, "ermission denied", "hint: ", "without the right to pass over permissions"]
+    {
+        assert!(finished.stderr.contains(part), "{part} is not in {}", finished.stderr);
+    }
+    assert!(names(&at("persons")).is_empty());
+    // Where everybody may write it is root's, and nobody else's.
+    fs::set_permissions(at("persons"), fs::Permissions::from_mode(0o1777)).unwrap();
+    let mut running = capture(&file);
+    running.wait_for_line("capturing ", LIMIT).unwrap();
+    send(&a, "send --dev eth0 --count 5");
+    let finished = running.wait().unwrap();
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    let metadata = fs::metadata(&file).unwrap();
+    assert_eq!((metadata.uid(), metadata.mode() & 0o7777), (0, 0o600));
+}
+
 /// Whether this kernel enforces anything: the strictest mode is refused where it does not.
 fn has_landlock(b: &lab::Namespace, file: &Path) -> bool {
     let program =
