@@ -213,12 +213,10 @@ impl Entrance {
 
     /// Whole seconds by which times are to be moved to be this machine's.
     pub(crate) fn tsoffset(&self) -> Option<i64> {
-        const SECOND: i64 = 1_000_000_000;
-        let Self::Far(far) = self else { return None };
-        let ahead = far.link.ahead().nanoseconds;
-        // To the nearest.
-        let seconds = (ahead.abs() + SECOND / 2) / SECOND * ahead.signum();
-        (seconds != 0).then_some(-seconds)
+        match self {
+            Self::Here(_) => None,
+            Self::Far(far) => tsoffset(far.link.ahead().nanoseconds),
+        }
     }
 
     /// Readable once nothing can be entered any more.
@@ -236,6 +234,13 @@ impl Entrance {
             Self::Far(far) => far.link.gone().map(|error| with_last_words(error, &far.helper)),
         }
     }
+}
+
+/// The seconds, to the nearest, that have to be added to times of a clock that is ahead by this.
+fn tsoffset(ahead: i64) -> Option<i64> {
+    const SECOND: i64 = 1_000_000_000;
+    let seconds = (ahead.abs() + SECOND / 2) / SECOND * ahead.signum();
+    (seconds != 0).then_some(-seconds)
 }
 
 fn refused(target: &str, source: opener::Error) -> Error {
@@ -284,5 +289,21 @@ fn far_spec(spec: &Spec) -> far::Spec {
             Scope::Named(names) => far::Scope::Named(names.clone()),
         },
         promiscuous: spec.promiscuous,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_moved_against_the_clocks_lead() {
+        const MS: i64 = 1_000_000;
+        for (ahead, offset) in [(0, None), (499 * MS, None), (-499 * MS, None)] {
+            assert_eq!(tsoffset(ahead), offset, "{ahead}");
+        }
+        for (ahead, offset) in [(1500 * MS, -2), (-1400 * MS, 1), (86_400_000 * MS, -86_400)] {
+            assert_eq!(tsoffset(ahead), Some(offset), "{ahead}");
+        }
     }
 }

@@ -102,6 +102,31 @@ fn a_helper_for_one_container_captures_until_its_end() {
     assert_eq!(Records::read(out.join(FILE)).unwrap().numbers(9).len(), 100);
 }
 
+/// The sockets that came from it go on without it.
+#[test]
+fn a_helper_that_is_killed_costs_no_packet() {
+    let engine = Engine::shared().unwrap();
+    let member = Member::new();
+    let (web, db) = (engine.run(idle("web")).unwrap(), engine.run(idle("db")).unwrap());
+    let out = member.directory("out");
+    let words = ["capture", web.name(), "-w", FILE, "--", "udp", "port", "9"];
+    let mut running = begun(member.whaletap(&out, &words));
+    let pid = running.pid();
+    send(&db, &web, 50, "--run 1");
+    engine.docker().args(["kill", &helper_of(pid)]).run().unwrap();
+    running.wait_for_line("the opener process has ended: captures go on", LIMIT).unwrap();
+    until("the engine has removed it", LIMIT, || {
+        !helpers(&engine).iter().any(|name| name.starts_with(&format!("whaletap-{pid}-")))
+    });
+    send(&db, &web, 50, "--run 2");
+    let finished = running.interrupt().unwrap();
+    assert_ended(&finished, 0, &["100 packets captured", "0 packets dropped by kernel"]);
+    assert_gone(pid, "WHALETAP_TEST_MARK=", &out);
+    let records = Records::read(out.join(FILE)).unwrap();
+    assert_eq!((records.numbers(1).len(), records.numbers(2).len()), (50, 50));
+    judge::all(out.join(FILE), true).unwrap();
+}
+
 /// What is left of a session that was killed together with its reaper is found by the next one.
 #[test]
 fn the_next_session_sweeps() {

@@ -11,6 +11,7 @@
 mod agent;
 mod alike;
 mod beside;
+mod clock;
 mod commands;
 mod disk;
 mod elsewhere;
