@@ -39,6 +39,15 @@ pub(crate) fn spec(spec: wire::Spec) -> opener::Spec {
 
 /// Why a namespace is not captured.
 pub(crate) fn refused(capture: u32, error: &opener::Error) -> Report {
+    Report::Refused(why(capture, error))
+}
+
+/// Why a namespace cannot be looked into.
+pub(crate) fn unseen(number: u32, error: &opener::Error) -> Report {
+    Report::Unseen(why(number, error))
+}
+
+fn why(number: u32, error: &opener::Error) -> Refused {
     let reason = match error.reason() {
         opener::Reason::NotPermitted => wire::Reason::NotPermitted,
         opener::Reason::NotFound => wire::Reason::NotFound,
@@ -50,10 +59,19 @@ pub(crate) fn refused(capture: u32, error: &opener::Error) -> Report {
         opener::Error::Refused { errno, .. } => *errno,
         _ => None,
     };
-    Report::Refused(Refused { capture, reason, errno, text: error.to_string() })
+    Refused { number, reason, errno, text: error.to_string() }
 }
 
-/// The same for a reason of our own.
+/// Why a namespace is not captured, for a reason of our own.
 pub(crate) fn refused_here(capture: u32, text: String) -> Report {
-    Report::Refused(Refused { capture, reason: wire::Reason::Failed, errno: None, text })
+    Report::Refused(why_here(capture, text))
+}
+
+/// Why a namespace cannot be looked into, for a reason of our own.
+pub(crate) fn unseen_here(number: u32, text: String) -> Report {
+    Report::Unseen(why_here(number, text))
+}
+
+fn why_here(number: u32, text: String) -> Refused {
+    Refused { number, reason: wire::Reason::Failed, errno: None, text }
 }

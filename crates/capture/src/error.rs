@@ -66,6 +66,12 @@ pub enum Error {
         /// Its words. Text from outside: not safe for a terminal.
         refused: wire::Refused,
     },
+    /// A far side could not look into a namespace.
+    #[error("{text}", text = refused.text)]
+    FarUnseen {
+        /// Its words. Text from outside: not safe for a terminal.
+        refused: wire::Refused,
+    },
     /// The pipeline has ended meanwhile: how is in its report.
     #[error("the capture has ended")]
     Ended,

@@ -11,11 +11,16 @@ use std::{
 
 use capture::{
     Means, Sockets,
-    far::{self, Ahead, FarCapture, Link, Settings},
+    far::{self, Ahead, Asked, FarCapture, Link, Settings},
 };
 use model::{Interface, NetnsId};
 use opener::{Opened, Opener, Place, Reason, Scope, Spec};
-use sys::{machine, netlink::Netlink};
+use sys::{
+    machine,
+    netlink::Netlink,
+    poll::{Poller, Trigger},
+    signals::Signals,
+};
 
 use crate::{Error, helper::FarHelper};
 
@@ -111,14 +116,14 @@ impl From<Opened> for Entered {
 
 impl Entered {
     fn far(capture: FarCapture) -> Self {
-        let FarCapture { netns, program_refused, since, interfaces, arrivals, ended } = capture;
+        let FarCapture { netns, program_refused, since, interfaces, arrivals, ended, .. } = capture;
         Self {
             netns,
             pidfd: Some(ended),
             program_refused,
-            missing: Vec::new(),
-            created: None,
-            frames_before: 0,
+            missing: capture.missing,
+            created: capture.created,
+            frames_before: capture.frames_before,
             attached: since,
             ring_bytes: 0,
             means: Means::Far(arrivals),
@@ -126,9 +131,14 @@ impl Entered {
         }
     }
 
-    /// Whether nothing is listened on.
-    fn is_deaf(&self) -> bool {
-        matches!(&self.means, Means::Here(sockets) if sockets.packet.is_empty())
+    /// Whether nothing is listened on, of what `scope` asks for.
+    fn is_deaf(&self, scope: &Scope) -> bool {
+        match &self.means {
+            Means::Here(sockets) => sockets.packet.is_empty(),
+            Means::Far(_) => {
+                matches!(scope, Scope::Named(names) if names.len() == self.missing.len())
+            }
+        }
     }
 
     /// The interfaces that are there now; none where they cannot be asked for.
@@ -154,8 +164,15 @@ impl Entrance {
         }
     }
 
-    /// Opens `target`'s namespace.
-    pub(crate) fn open(&self, target: &str, place: &Place, spec: &Spec) -> Result<Entered, Error> {
+    /// Opens `target`'s namespace. What takes long elsewhere is given up when somebody wants the end,
+    /// where `signals` are to tell that.
+    pub(crate) fn open(
+        &self,
+        target: &str,
+        place: &Place,
+        spec: &Spec,
+        signals: Option<&Signals>,
+    ) -> Result<Entered, Error> {
         let entered: Entered = match self {
             Self::Here(opener) => {
                 let opened = opener.open(place.clone(), spec.clone());
@@ -166,11 +183,16 @@ impl Entrance {
                     let lines = vec![format!("{target} has no place that could be told elsewhere")];
                     return Err(crate::error::NoSuchTarget { lines }.into());
                 };
-                let attached = far.link.attach(place, far_spec(spec));
+                let asked = far.link.ask_to_attach(place, far_spec(spec))?;
+                wait_for(&asked, signals)?;
+                let attached = asked.take();
                 Entered::far(attached.map_err(|source| far_refused(target, source))?)
             }
         };
-        if entered.is_deaf() {
+        if entered.is_deaf(&spec.scope) {
+            if let Means::Far(arrivals) = &entered.means {
+                arrivals.refuse();
+            }
             let interfaces = entered.missing.join(", ");
             return Err(Error::NoInterface { target: target.to_owned(), interfaces });
         }
@@ -241,6 +263,23 @@ fn tsoffset(ahead: i64) -> Option<i64> {
     const SECOND: i64 = 1_000_000_000;
     let seconds = (ahead.abs() + SECOND / 2) / SECOND * ahead.signum();
     (seconds != 0).then_some(-seconds)
+}
+
+/// Waits for an answer, as long as nobody wants the end.
+fn wait_for(asked: &Asked, signals: Option<&Signals>) -> Result<(), Error> {
+    let mut poller = Poller::new()?;
+    poller.add(asked, 0, Trigger::Level)?;
+    if let Some(signals) = signals {
+        // Those that mean something else stay where they are.
+        poller.add(signals, 1, Trigger::Edge)?;
+    }
+    while !asked.is_over() {
+        if signals.is_some_and(Signals::asks_for_end) {
+            return Err(Error::Interrupted);
+        }
+        poller.wait(Some(asked.left()))?;
+    }
+    Ok(())
 }
 
 fn refused(target: &str, source: opener::Error) -> Error {

@@ -84,6 +84,9 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// Somebody wants the end, before there is anything to end.
+    #[error("interrupted before anything was captured")]
+    Interrupted,
     /// None of the interfaces that were named is in a target.
     #[error("{target} has no interface {interfaces}")]
     NoInterface {

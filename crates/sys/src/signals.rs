@@ -107,6 +107,20 @@ impl Signals {
         let signal = Signal::ALL.into_iter().find(|signal| signal.number() == number)?;
         Some(Arrival { signal, by_kernel: code == libc::SI_KERNEL })
     }
+
+    /// Whether a signal has arrived and was not taken that asks for the end: SIGINT, SIGTERM, SIGHUP.
+    /// It can still be taken.
+    #[must_use]
+    pub fn asks_for_end(&self) -> bool {
+        // SAFETY: plain numbers, for which zero is a value.
+        let mut set: libc::sigset_t = unsafe { mem::zeroed() };
+        // SAFETY: valid for writes; it cannot fail otherwise.
+        unsafe { libc::sigpending(&raw mut set) };
+        [Signal::Interrupt, Signal::Terminate, Signal::HangUp].into_iter().any(|signal| {
+            // SAFETY: an initialised set, and a number that is a signal.
+            unsafe { libc::sigismember(&raw const set, signal.number()) == 1 }
+        })
+    }
 }
 
 impl AsFd for Signals {

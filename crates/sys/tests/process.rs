@@ -246,10 +246,11 @@ fn a_command_has_no_signal_held_back() {
         let this = PidFd::open(std::process::id()).unwrap();
         for signal in [Signal::Terminate, Signal::User2] {
             this.send(signal).unwrap();
+            assert_eq!(signals.asks_for_end(), signal == Signal::Terminate);
             // From a process, not from a terminal.
             assert_eq!(signals.arrived(), Some(Arrival { signal, by_kernel: false }));
         }
-        assert_eq!(signals.next(), None);
+        assert_eq!((signals.next(), signals.asks_for_end()), (None, false));
     });
 }
 

@@ -1,12 +1,12 @@
 use std::{collections::VecDeque, time::Duration};
 
-/// How much may be under way at the least, in bytes: a batch at a time.
+/// How much may be under way at the least, in bytes of memory: a batch at a time.
 const MIN: u64 = 64 * 1024;
 
 /// At the beginning.
 const FIRST: u64 = 256 * 1024;
 
-/// At the most: what is under way on 1 Gbit/s over 100 ms.
+/// At the most: what is under way on 1 Gbit/s over 100 ms where nothing can be compressed.
 const MAX: u64 = 16 * 1024 * 1024;
 
 /// How long what is under way may wait on its way before less is sent.
@@ -15,7 +15,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// How many batches are remembered. A allowance is full of batches before.
 const REMEMBERED: usize = 4096;
 
-/// How much the far side may have under way.
+/// How much the far side may have under way, in bytes of memory that it takes at the client: there it
+/// waits where a disk is slow, and what compresses well is small on its way alone
+/// ([`crate::Batch::weight`]).
 ///
 /// Between the two sides there are pipes, ssh, sockets and an engine, which hold megabytes between
 /// them: on a link of 1 Mbit/s more than a minute of traffic. A frame that enters them is late, and
@@ -31,7 +33,7 @@ pub struct Allowance {
     size: u64,
     sent: u64,
     used: u64,
-    /// Batches under way: bytes sent with each and before it, and when.
+    /// Batches under way: what was sent with each and before it, and when.
     under_way: VecDeque<(u64, Duration)>,
     promptest: Duration,
     /// The allowance does not change again before this much was used: what is under way was sent
@@ -64,13 +66,13 @@ impl Allowance {
         room
     }
 
-    /// A batch of so many bytes is sent now.
+    /// A batch of this weight is sent now.
     pub fn sent(&mut self, bytes: u64, now: Duration) {
         self.sent += bytes;
         self.under_way.push_back((self.sent, now));
     }
 
-    /// The client has used so many bytes since the beginning. What was never sent is not believed.
+    /// The client has used so much since the beginning. What was never sent is not believed.
     pub fn used(&mut self, bytes: u64, now: Duration) {
         self.used = bytes.clamp(self.used, self.sent);
         let mut took = None;

@@ -40,6 +40,9 @@ pub struct BatchWriter {
     last: Last,
 }
 
+/// Bytes of memory that a frame takes where it waits, beside its own: its head in a ring.
+const HEAD_IN_MEMORY: u64 = 80;
+
 /// What a head leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Last {
@@ -126,6 +129,12 @@ impl BatchWriter {
         self.bytes.len() >= BATCH
     }
 
+    /// As [`Batch::weight`].
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        weight(&self.bytes, self.frames)
+    }
+
     /// The batch as a message, and an empty one to go on with. `lost` frames of the capture were
     /// dropped before the first of these. It is compressed where that is asked for and makes it
     /// smaller.
@@ -207,11 +216,22 @@ impl Batch {
         }
     }
 
+    /// Bytes of memory that it takes where its frames wait, however few it had on its way: what an
+    /// [allowance](crate::Allowance) is made of.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        weight(&self.bytes, self.frames)
+    }
+
     /// The frames, as they were pushed.
     #[must_use]
     pub fn frames(&self) -> Frames<'_> {
         Frames { reader: Reader::new(&self.bytes), left: self.frames, last: Last::default() }
     }
+}
+
+fn weight(bytes: &[u8], frames: u32) -> u64 {
+    bytes.len() as u64 + u64::from(frames) * HEAD_IN_MEMORY
 }
 
 /// The frames of a [`Batch`].
@@ -298,7 +318,7 @@ mod tests {
     use proptest::{
         collection::vec,
         option,
-        prelude::{Strategy, any, prop_assert_eq, proptest},
+        prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest},
         sample,
     };
 
@@ -350,6 +370,8 @@ mod tests {
         fn frames_read_back(frames in vec(any_frame(), 0..20), lost: u64, compress: bool) {
             let batch = Batch::read(&message(&frames, lost, compress)).unwrap();
             prop_assert_eq!((batch.capture, batch.lost), (7, lost));
+            let length: usize = frames.iter().map(|(_, _, data)| data.len()).sum();
+            prop_assert!(batch.weight() >= (length + frames.len() * 80) as u64);
             let read: Vec<_> = batch.frames().collect();
             let pushed: Vec<_> = frames
                 .iter()
@@ -419,7 +441,9 @@ mod tests {
             writer.push(&plain(number * 1000, &[7; 500])).unwrap();
         }
         let length = writer.len();
+        let weight = writer.weight();
         let message = writer.take(1, 0, true);
+        assert_eq!(Batch::read(&message).unwrap().weight(), weight);
         assert!(message.len() < length / 20 && writer.is_empty(), "{}", message.len());
         assert_eq!(Batch::read(&message).unwrap().frames().count(), 100);
         // A length that is not the frames'.

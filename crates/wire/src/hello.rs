@@ -102,7 +102,10 @@ mod tests {
         bytes.extend_from_slice(b"fields that nobody knows");
         let error = Hello::read(&bytes, "0.1").unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("is 9.0 (protocol 2)") && text.contains("is 0.1 (protocol 1)"));
+        let protocols = [("9.0", PROTOCOL + 1), ("0.1", PROTOCOL)];
+        for (build, protocol) in protocols {
+            assert!(text.contains(&format!("is {build} (protocol {protocol})")), "{text}");
+        }
         let other = Hello::new("0.2", None).to_bytes();
         assert!(matches!(Hello::read(&other, "0.1"), Err(Error::Version { .. })));
         assert_eq!(Hello::read(&other, "0.2"), Ok(Hello::new("0.2", None)));

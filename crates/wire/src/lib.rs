@@ -8,6 +8,8 @@
 //!  Attach, Detach, Acknowledge …  ── Order ──────────►
 //!                                 ◄────────── Report ─  Attached, Interfaces, Counts …
 //!                                 ◄─────────── Batch ─  frames
+//!  Look                           ── Order ──────────►
+//!                                 ◄────────── Report ─  Seen, or Unseen
 //! ```
 //!
 //! A message is its length (4 bytes, little-endian, without itself), a byte for its kind, and its
@@ -40,16 +42,17 @@ pub use batch::{BATCH, Batch, BatchWriter, Frames, MAX_BATCH};
 pub use error::Error;
 pub use hello::{Hello, Host};
 pub use order::{
-    Acknowledge, Attach, ContainerPlace, Detach, Order, Place, Question, Scope, Settings, Spec,
+    Acknowledge, Attach, ContainerPlace, Detach, Look, Order, Place, Question, Scope, Settings,
+    Spec,
 };
 pub use report::{
-    Attached, Clock, Counts, Ended, Interfaces, Notice, Reason, Refused, Report, Settled,
+    Attached, Clock, Counts, Ended, Interfaces, Notice, Reason, Refused, Report, Seen, Settled,
 };
 pub use stream::{Kind, MAX_MESSAGE, PREAMBLE, Stream, envelope};
 
 /// The version of everything in this crate. A change of the form of a message, or of what one
 /// means, is a new version; `schema/` then gets a new file.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// How often each side says that it is there.
 pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(5);

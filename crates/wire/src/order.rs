@@ -18,6 +18,8 @@ pub enum Order {
     Acknowledge(Acknowledge),
     /// What is the time over there? [`crate::Report::Clock`] answers at once.
     Clock(Question),
+    /// Look into a namespace. [`crate::Report::Seen`] or [`crate::Report::Unseen`] answers.
+    Look(Look),
     /// The client is there.
     Heartbeat,
     /// Let everything go, send what there is, and end.
@@ -48,6 +50,15 @@ pub struct Attach {
     pub place: Place,
     /// How its sockets are set up.
     pub spec: Spec,
+}
+
+/// Where to look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The number that the answer carries: the client's choice.
+    pub number: u32,
+    /// Where the namespace is.
+    pub place: Place,
 }
 
 /// Where a namespace is, in the far side's world.
@@ -114,7 +125,7 @@ pub struct Detach {
 /// How much was used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledge {
-    /// Bytes of batches as they travelled, since the beginning.
+    /// The [weights](crate::Batch::weight) of batches together, since the beginning.
     pub bytes: u64,
 }
 
@@ -140,6 +151,7 @@ fields_of! {
     Detach { capture: u32 }
     Acknowledge { bytes: u64 }
     Question { number: u64 }
+    Look { number: u32, place: Place }
 }
 kinds_of!(Place {
     0 Container(ContainerPlace),
@@ -157,6 +169,7 @@ kinds_of!(Order {
     5 Clock(Question),
     6 Heartbeat,
     7 End,
+    8 Look(Look),
 });
 
 impl Order {

@@ -28,6 +28,10 @@ pub enum Report {
     Heartbeat,
     /// It ends.
     Ended(Ended),
+    /// What is in a namespace that was to be looked into.
+    Seen(Seen),
+    /// It could not be looked into: the number is the [look](crate::Look)'s.
+    Unseen(Refused),
 }
 
 /// A namespace that is captured.
@@ -43,13 +47,19 @@ pub struct Attached {
     pub program_refused: bool,
     /// When, by the far side's clock: nanoseconds since 1970.
     pub since: u64,
+    /// Interfaces that were named and are not there.
+    pub missing: Vec<String>,
+    /// When the namespace was made, by the same clock; `None` where that is not known.
+    pub created: Option<u64>,
+    /// Frames that its interfaces had counted before it was captured.
+    pub frames_before: u64,
 }
 
-/// A namespace that is not.
+/// A namespace that is not, or cannot be looked into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The capture that was asked for.
-    pub capture: u32,
+    /// The number of what was asked for.
+    pub number: u32,
     /// What kind of failure it is.
     pub reason: Reason,
     /// `errno(3)`, where a system call failed.
@@ -71,6 +81,17 @@ pub enum Reason {
     NotReady,
     /// Something else.
     Failed,
+}
+
+/// A look into a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The look's number.
+    pub number: u32,
+    /// The namespace's identity over there.
+    pub netns: NetnsId,
+    /// Its interfaces.
+    pub interfaces: Vec<Interface>,
 }
 
 /// The interfaces of a namespace.
@@ -133,8 +154,12 @@ fields_of! {
         interfaces: Vec<Interface>,
         program_refused: bool,
         since: u64,
+        missing: Vec<String>,
+        created: Option<u64>,
+        frames_before: u64,
     }
-    Refused { capture: u32, reason: Reason, errno: Option<i32>, text: String }
+    Seen { number: u32, netns: NetnsId, interfaces: Vec<Interface> }
+    Refused { number: u32, reason: Reason, errno: Option<i32>, text: String }
     Interfaces { capture: u32, interfaces: Vec<Interface> }
     Settled { capture: u32, until: u64 }
     Counts { capture: u32, stats: Stats }
@@ -154,6 +179,8 @@ kinds_of!(Report {
     8 Notice(Notice),
     9 Heartbeat,
     10 Ended(Ended),
+    11 Seen(Seen),
+    12 Unseen(Refused),
 });
 
 impl Report {

@@ -10,15 +10,15 @@ use model::{Hatype, Instruction, Interface, MacAddress, NetnsId, Network, Progra
 
 use crate::{
     Acknowledge, Attach, Attached, Clock, ContainerPlace, Counts, Detach, Ended, Error, Hello,
-    Host, Interfaces, Notice, Order, PROTOCOL, Place, Question, Reason, Refused, Report, Scope,
-    Settings, Settled, Spec,
+    Host, Interfaces, Look, Notice, Order, PROTOCOL, Place, Question, Reason, Refused, Report,
+    Scope, Seen, Settings, Settled, Spec,
     field::{Field, Schema},
 };
 
 /// The form of this version, checked in. Another one gets a file of its own.
-const CHECKED_IN: &str = include_str!("../schema/1.txt");
+const CHECKED_IN: &str = include_str!("../schema/2.txt");
 /// Which version that is.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 fn schema() -> String {
     let mut schema = Schema::new();
@@ -118,6 +118,7 @@ fn orders() -> Vec<Order> {
         Order::Acknowledge(Acknowledge { bytes: 1 << 40 }),
         Order::Clock(Question { number: 9 }),
         Order::Heartbeat,
+        Order::Look(Look { number: 5, place: Place::Host }),
         Order::End,
     ];
     for (capture, (place, scope)) in (0..).zip(places.into_iter().zip(scopes)) {
@@ -160,6 +161,14 @@ fn reports() -> Vec<Report> {
         interfaces: vec![interface.clone()],
         program_refused: true,
         since: 1_800_000_000_000_000_000,
+        missing: vec!["tun0".to_owned()],
+        created: Some(1_799_999_999_000_000_000),
+        frames_before: 12,
+    };
+    let seen = Seen {
+        number: 5,
+        netns: host().netns,
+        interfaces: vec![interface.clone(), interface.clone()],
     };
     let kinds = [
         Reason::NotPermitted,
@@ -170,7 +179,7 @@ fn reports() -> Vec<Report> {
     ];
     let refused = kinds.map(|reason| {
         let text = "no such process".to_owned();
-        Report::Refused(Refused { capture: 2, reason, errno: Some(-3), text })
+        Refused { number: 2, reason, errno: Some(-3), text }
     });
     let mut reports = vec![
         Report::Attached(attached),
@@ -183,7 +192,8 @@ fn reports() -> Vec<Report> {
         Report::Heartbeat,
         Report::Ended(Ended { text: None }),
     ];
-    reports.extend(refused);
+    reports.extend([Report::Seen(seen), Report::Unseen(refused[0].clone())]);
+    reports.extend(refused.map(Report::Refused));
     reports
 }
 

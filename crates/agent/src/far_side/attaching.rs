@@ -53,6 +53,7 @@ impl FarSide {
         opened: opener::Opened,
     ) -> Result<(), Error> {
         let (since, program_refused) = (opened.attached, opened.program_refused);
+        let (created, frames_before) = (opened.created, opened.frames_before);
         let missing = opened.missing.clone();
         let key = |concern| key_of(capture, concern);
         let station = match Station::new(capture, asked, opened, &self.poller, key) {
@@ -68,6 +69,9 @@ impl FarSide {
             interfaces: station.interfaces().to_vec(),
             program_refused,
             since,
+            missing,
+            created,
+            frames_before,
         };
         self.stations.insert(capture, station);
         match self.line.tell(&Report::Attached(attached.clone())) {
@@ -77,10 +81,6 @@ impl FarSide {
                 self.too_long(capture)?;
             }
             other => other?,
-        }
-        for name in missing {
-            let text = format!("there is no interface {name}");
-            self.line.tell(&Report::Notice(Notice { capture: Some(capture), text }))?;
         }
         Ok(())
     }

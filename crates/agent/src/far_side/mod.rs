@@ -1,4 +1,5 @@
 mod attaching;
+mod looking;
 mod sending;
 
 use std::{
@@ -308,6 +309,7 @@ impl FarSide {
                 self.line.tell(&Report::Clock(Clock { number: question.number, now: now() }))?;
                 self.line.flush()?;
             }
+            Order::Look(look) => self.look_into(look)?,
             Order::Heartbeat => {}
             Order::End => {
                 while !self.attaches.is_empty() {

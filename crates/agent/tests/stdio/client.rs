@@ -42,7 +42,7 @@ pub(crate) struct Client {
     said: Receiver<(Said, u64)>,
     /// Whether batches are acknowledged as they come.
     pub(crate) acknowledges: bool,
-    /// Bytes of batches that have come.
+    /// What the batches weigh that have come.
     pub(crate) bytes: u64,
     pub(crate) heard: Vec<Said>,
 }
@@ -251,7 +251,11 @@ fn read(mut reader: PipeReader, sender: &Sender<(Said, u64)>) {
             let said = match kind {
                 Kind::Hello => (Said::Hello(Hello::read(payload, BUILD).unwrap()), 0),
                 Kind::Report => (Said::Report(Report::read(payload).unwrap()), 0),
-                Kind::Batch => (Said::Batch(Batch::read(payload).unwrap()), payload.len() as u64),
+                Kind::Batch => {
+                    let batch = Batch::read(payload).unwrap();
+                    let weight = batch.weight();
+                    (Said::Batch(batch), weight)
+                }
                 Kind::Order => panic!("the far side gives no orders"),
             };
             if sender.send(said).is_err() {

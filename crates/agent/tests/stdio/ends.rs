@@ -7,8 +7,8 @@ use std::{
 
 use lab::{Net, Program};
 use wire::{
-    Clock, ContainerPlace, Hello, Kind, Order, PREAMBLE, PROTOCOL, Place, Question, Reason, Report,
-    SILENCE, Scope, Settings,
+    Clock, ContainerPlace, Hello, Kind, Look, Order, PREAMBLE, PROTOCOL, Place, Question, Reason,
+    Report, SILENCE, Scope, Settings,
 };
 
 use crate::client::{AGENT, BUILD, Client, LIMIT, Said, message, status};
@@ -199,21 +199,24 @@ fn places_that_are_not_there_are_refused() {
         let capture = u32::try_from(capture).unwrap();
         client.attach(capture, place.clone(), Scope::Namespace);
         let refused = client.wait_for_report("it is refused", |report| match report {
-            Report::Refused(refused) if refused.capture == capture => Some(refused.clone()),
+            Report::Refused(refused) if refused.number == capture => Some(refused.clone()),
             Report::Attached(attached) => panic!("{attached:?}"),
             _ => None,
         });
         assert_eq!(refused.reason, reason, "{refused:?}");
         assert!(refused.text.contains(words), "{refused:?}");
+        client.order(&Order::Look(Look { number: capture, place }));
+        let unseen = client.wait_for_report("it is not looked into", |report| match report {
+            Report::Unseen(unseen) if unseen.number == capture => Some(unseen.clone()),
+            Report::Seen(seen) => panic!("{seen:?}"),
+            _ => None,
+        });
+        assert_eq!(unseen, refused);
     }
     // It goes on all the same, and under the same numbers.
     client.heard.clear();
-    client.attached(0, Place::Own, Scope::Named(vec!["lo".to_owned(), "no-such0".to_owned()]));
-    let notice = client.wait_for_report("what is missing", |report| match report {
-        Report::Notice(notice) => Some(notice.text.clone()),
-        _ => None,
-    });
-    assert!(notice.contains("no-such0"), "{notice}");
+    let named = Scope::Named(vec!["lo".to_owned(), "no-such0".to_owned()]);
+    assert_eq!(client.attached(0, Place::Own, named).missing, ["no-such0"]);
     client.order(&Order::End);
     // Who has said the last word may hang up.
     client.running.close_stdin();

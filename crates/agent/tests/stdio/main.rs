@@ -6,3 +6,4 @@ mod capturing;
 mod client;
 mod ends;
 mod link;
+mod looking;

@@ -55,38 +55,39 @@ pub(crate) struct Arrived {
 /// than an allowance ahead of that.
 #[derive(Debug)]
 pub(crate) struct Receipt {
-    bytes: u64,
+    weight: u64,
     used: Arc<Used>,
 }
 
 /// How much was used of all that has arrived over a link.
 #[derive(Debug)]
 pub(crate) struct Used {
-    bytes: AtomicU64,
+    weight: AtomicU64,
     waker: Waker,
 }
 
 impl Used {
     /// `waker` is woken when there is more to tell.
     pub(crate) fn new(waker: Waker) -> Self {
-        Self { bytes: AtomicU64::new(0), waker }
+        Self { weight: AtomicU64::new(0), waker }
     }
 
-    /// Bytes since the beginning.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+    /// The [weights](wire::Batch::weight) of batches together, since the beginning.
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight.load(Ordering::Relaxed)
     }
 }
 
 impl Receipt {
-    pub(crate) fn new(bytes: u64, used: Arc<Used>) -> Self {
-        Self { bytes, used }
+    /// For a batch of this weight.
+    pub(crate) fn new(weight: u64, used: Arc<Used>) -> Self {
+        Self { weight, used }
     }
 }
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        self.used.bytes.fetch_add(self.bytes, Ordering::Relaxed);
+        self.used.weight.fetch_add(self.weight, Ordering::Relaxed);
         self.used.waker.wake();
     }
 }
@@ -181,7 +182,7 @@ impl Arrivals {
     }
 
     /// Lets it go: what is under way still comes.
-    pub(crate) fn refuse(&self) {
+    pub fn refuse(&self) {
         self.asks.detach(self.capture);
     }
 }

@@ -13,23 +13,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use model::NetnsId;
 use sys::poll::{Poller, Trigger, Waker};
 use wire::{
-    Acknowledge, Attach, Attached, Batch, Detach, HEARTBEAT, Hello, Host, Kind, Order, Place,
-    Question, Refused, Report, SILENCE, Settings, Spec, Stream,
+    Acknowledge, Attach, Batch, Detach, HEARTBEAT, Hello, Host, Kind, Order, Place, Question,
+    Refused, Report, SILENCE, Seen, Settings, Spec, Stream,
 };
 
 use super::{
     arrivals::{Arrivals, Arrived, Asks, Receipt, Used},
     arrived,
+    asked::{Answer, Asked},
     outbox::Outbox,
 };
 use crate::{Error, clock};
 
 /// How long the far side may take for its greeting, and for one answer.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 /// How often it is asked what time it is: the promptest answer is the most exact.
 const CLOCK_QUESTIONS: u64 = 5;
 /// How much is read in one go, in bytes.
@@ -48,7 +49,7 @@ const KEY_ROOM: u64 = 2;
 /// [allowance](wire::Allowance) ahead of what was used here.
 #[derive(Debug)]
 pub struct Link {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     host: Host,
     ahead: Ahead,
     next: AtomicU32,
@@ -73,6 +74,12 @@ pub struct FarCapture {
     pub program_refused: bool,
     /// When it was attached, by the far side's clock: nanoseconds since 1970.
     pub since: u64,
+    /// Interfaces that were named and are not there.
+    pub missing: Vec<String>,
+    /// When the namespace was made, by the far side's clock; `None` where that is not known.
+    pub created: Option<u64>,
+    /// Frames that its interfaces had counted before it was captured.
+    pub frames_before: u64,
     /// Its link types' interfaces at that time.
     pub interfaces: Vec<model::Interface>,
     /// Its frames.
@@ -83,11 +90,13 @@ pub struct FarCapture {
 
 /// What the link's thread and those who ask have in common.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     orders: Sender<Order>,
     waker: Waker,
     used: Arc<Used>,
     captures: Mutex<HashMap<u32, Capture>>,
+    /// Who waits for what is in a namespace.
+    pub(super) looks: Mutex<HashMap<u32, Sender<Result<Seen, Refused>>>>,
     /// Why it has ended.
     gone: OnceLock<String>,
     /// Readable then.
@@ -98,7 +107,7 @@ struct Shared {
 struct Capture {
     arrivals: Arrivals,
     /// Who waits for its beginning.
-    answer: Option<Sender<Result<Attached, Refused>>>,
+    answer: Option<Answer>,
     /// Closed with its end.
     _leash: io::PipeWriter,
 }
@@ -110,7 +119,7 @@ impl Asks for Shared {
 }
 
 impl Shared {
-    fn order(&self, order: Order) {
+    pub(super) fn order(&self, order: Order) {
         // A link that has ended takes none.
         let _ = self.orders.send(order);
         self.waker.wake();
@@ -118,6 +127,26 @@ impl Shared {
 
     fn captures(&self) -> MutexGuard<'_, HashMap<u32, Capture>> {
         self.captures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer_look(&self, number: u32, answer: Result<Seen, Refused>) {
+        let waits = self.looks.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        if let Some(waits) = waits {
+            // Who has given up has no use for it.
+            let _ = waits.send(answer);
+        }
+    }
+
+    /// Whether it has ended.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.get().is_some()
+    }
+
+    /// Why nothing is heard of it.
+    pub(super) fn why_gone(&self) -> Error {
+        let why = self.gone.get();
+        let why = why.map_or_else(|| "it does not answer".to_owned(), String::clone);
+        Error::FarGone { why }
     }
 }
 
@@ -153,6 +182,7 @@ impl Link {
             waker: waker.clone(),
             used: Arc::new(Used::new(waker)),
             captures: Mutex::default(),
+            looks: Mutex::default(),
             gone: OnceLock::new(),
             gone_waker: Waker::new()?,
         });
@@ -180,46 +210,47 @@ impl Link {
     ///
     /// [`Error::FarRefused`]; [`Error::FarGone`].
     pub fn attach(&self, place: Place, spec: Spec) -> Result<FarCapture, Error> {
-        let capture = self.next.fetch_add(1, Ordering::Relaxed);
-        let (answer, attached) = bounded(1);
+        let asked = self.ask_to_attach(place, spec)?;
+        let mut poller = Poller::new()?;
+        poller.add(&asked, 0, Trigger::Level)?;
+        while !asked.is_over() {
+            poller.wait(Some(asked.left()))?;
+        }
+        asked.take()
+    }
+
+    /// The same for somebody who waits for other things as well.
+    ///
+    /// # Errors
+    ///
+    /// When the process has no descriptors left.
+    pub fn ask_to_attach(&self, place: Place, spec: Spec) -> Result<Asked, Error> {
+        let capture = self.next_number();
         let (ended, leash) = io::pipe().map_err(sys::Error::call("pipe2"))?;
         let asks: Arc<dyn Asks> = Arc::<Shared>::clone(&self.shared);
         let arrivals = Arrivals::new(capture, asks);
+        let (answer, asked) =
+            Asked::new(Arc::clone(&self.shared), capture, arrivals.clone(), ended.into())?;
         let mine = Capture { arrivals: arrivals.clone(), answer: Some(answer), _leash: leash };
         self.shared.captures().insert(capture, mine);
         self.shared.order(Order::Attach(Box::new(Attach { capture, place, spec })));
-        if self.shared.gone.get().is_some() {
+        if self.shared.is_gone() {
             // Its thread may have cleared away before this was there. An answer may have come.
             self.shared.captures().remove(&capture);
             arrivals.put_end();
         }
-        match attached.recv_timeout(ANSWERS_WITHIN) {
-            Ok(Ok(attached)) => Ok(FarCapture {
-                netns: attached.netns,
-                program_refused: attached.program_refused,
-                since: attached.since,
-                interfaces: attached.interfaces,
-                arrivals,
-                ended: ended.into(),
-            }),
-            Ok(Err(refused)) => Err(Error::FarRefused { refused }),
-            Err(_) => {
-                self.shared.order(Order::Detach(Detach { capture }));
-                Err(self.why_gone())
-            }
-        }
+        Ok(asked)
     }
 
-    fn why_gone(&self) -> Error {
-        let why = self.shared.gone.get();
-        let why = why.map_or_else(|| "it does not answer".to_owned(), String::clone);
-        Error::FarGone { why }
+    /// A number that nothing else has.
+    pub(super) fn next_number(&self) -> u32 {
+        self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Why it has ended, if it has. Text from outside is made safe for a terminal.
     #[must_use]
     pub fn gone(&self) -> Option<Error> {
-        self.shared.gone.get().map(|_| self.why_gone())
+        self.shared.gone.get().map(|_| self.shared.why_gone())
     }
 }
 
@@ -379,6 +410,7 @@ impl Line {
         for (_, capture) in self.shared.captures().drain() {
             capture.arrivals.put_end();
         }
+        self.shared.looks.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.shared.gone_waker.wake();
     }
 
@@ -396,7 +428,7 @@ impl Line {
             }
             self.say(&order)?;
         }
-        let used = self.shared.used.bytes();
+        let used = self.shared.used.weight();
         if used > self.acknowledged {
             self.acknowledged = used;
             self.say(&Order::Acknowledge(Acknowledge { bytes: used }))?;
@@ -486,8 +518,8 @@ impl Line {
         while let Some((kind, payload)) = incoming.next_message().map_err(broken)? {
             match kind {
                 Kind::Batch => {
-                    let receipt = Receipt::new(payload.len() as u64, Arc::clone(&shared.used));
                     let batch = Batch::read(payload).map_err(broken)?;
+                    let receipt = Receipt::new(batch.weight(), Arc::clone(&shared.used));
                     // What is nobody's any more is used by that.
                     if let Some(capture) = shared.captures().get(&batch.capture) {
                         let block = arrived(&batch);
@@ -516,19 +548,20 @@ impl Shared {
                 if let Some(capture) = captures.get_mut(&attached.capture) {
                     capture.arrivals.put_interfaces(attached.interfaces.clone());
                     if let Some(answer) = capture.answer.take() {
-                        // Who has given up has let it go.
-                        let _ = answer.send(Ok(attached));
+                        answer.give(Ok(attached));
                     }
                 }
             }
             Report::Refused(refused) => {
-                if let Some(capture) = captures.remove(&refused.capture) {
+                if let Some(capture) = captures.remove(&refused.number) {
                     capture.arrivals.put_end();
                     if let Some(answer) = capture.answer {
-                        let _ = answer.send(Err(refused));
+                        answer.give(Err(refused));
                     }
                 }
             }
+            Report::Seen(seen) => self.answer_look(seen.number, Ok(seen)),
+            Report::Unseen(refused) => self.answer_look(refused.number, Err(refused)),
             Report::Interfaces(told) => {
                 if let Some(capture) = captures.get(&told.capture) {
                     capture.arrivals.put_interfaces(told.interfaces);

@@ -11,15 +11,18 @@
 
 mod arrivals;
 mod arrived;
+mod asked;
 mod link;
+mod looks;
 mod outbox;
 mod outgoing;
 
 pub use arrivals::Arrivals;
 pub(crate) use arrivals::Receipt;
 pub use arrived::arrived;
+pub use asked::Asked;
 pub use link::{Ahead, FarCapture, Link};
 pub use outgoing::{Counts, Outgoing, Patience};
-pub use wire::{ContainerPlace, Host, Place, Reason, Scope, Settings, Spec};
+pub use wire::{ContainerPlace, Host, Place, Reason, Scope, Seen, Settings, Spec};
 
 pub use crate::clock::{StepWatch, own as now};

@@ -139,12 +139,11 @@ impl Outgoing {
         if writer.is_empty() {
             return None;
         }
-        let message = writer.take(capture, std::mem::take(&mut waiting.lost), self.compress);
-        self.allowance.sent(message.len() as u64, now);
-        Some(message)
+        self.allowance.sent(writer.weight(), now);
+        Some(writer.take(capture, std::mem::take(&mut waiting.lost), self.compress))
     }
 
-    /// The client has used so many bytes since the beginning.
+    /// The client has used batches of this weight since the beginning.
     pub fn acknowledged(&mut self, bytes: u64, now: Duration) {
         self.allowance.used(bytes, now);
     }
@@ -331,11 +330,31 @@ mod tests {
         for capture in [1, 2, u32::MAX] {
             outgoing.take(capture, block(0, 200), 0);
         }
-        let mut order = Vec::new();
+        let (mut order, mut sent) = (Vec::new(), 0);
         while let Some(message) = outgoing.next_batch(Duration::ZERO) {
-            order.push(Batch::read(&message).unwrap().capture);
+            let batch = Batch::read(&message).unwrap();
+            order.push(batch.capture);
+            sent += batch.weight();
+            outgoing.acknowledged(sent, Duration::ZERO);
         }
         assert_eq!(order, [1, 2, u32::MAX, 1, 2, u32::MAX]);
+    }
+
+    /// However little it is on its way: where it waits it is what it was.
+    #[test]
+    fn what_compresses_well_is_under_way_by_its_length_in_memory() {
+        let mut outgoing = Outgoing::new(PATIENCE, true);
+        outgoing.take(1, block(0, 900), 0);
+        let (mut travelled, mut weight) = (0, 0);
+        while let Some(message) = outgoing.next_batch(Duration::ZERO) {
+            travelled += message.len();
+            weight += Batch::read(&message).unwrap().weight();
+        }
+        // As much as an allowance is at first, and the batch that exceeds it.
+        assert!((256 << 10..600 << 10).contains(&weight), "{weight}");
+        assert!(travelled < 32 << 10 && outgoing.waiting() > 0, "{travelled}");
+        outgoing.acknowledged(weight, Duration::ZERO);
+        assert!(outgoing.next_batch(Duration::ZERO).is_some());
     }
 
     /// A link that carries less than comes: what it carries is fresh, and nothing is forgotten.
@@ -352,7 +371,7 @@ mod tests {
             if round % 10 == 0 {
                 outgoing.acknowledged(sent, now);
                 if let Some(message) = outgoing.next_batch(now) {
-                    sent += message.len() as u64;
+                    sent += Batch::read(&message).unwrap().weight();
                     let (numbers, before) = numbers(&message);
                     // What was lost stands just before what arrives.
                     assert_eq!(numbers[0], found + lost + before, "round {round}");

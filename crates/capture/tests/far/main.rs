@@ -21,7 +21,7 @@ use whaletap_capture::{
 };
 use wire::{
     Attached, BatchWriter, Clock, Counts, Hello, Host, Interfaces, Kind, Order, PREAMBLE, Reason,
-    Refused, Report, Settled, Stream, envelope,
+    Refused, Report, Seen, Settled, Stream, envelope,
 };
 
 use crate::running::{LIMIT, Running, attach, eventually, identity, interfaces};
@@ -113,13 +113,7 @@ impl Played {
             Order::Attach(attach) => Some(attach.capture),
             _ => None,
         });
-        self.report(&Report::Attached(Attached {
-            capture,
-            netns: NETNS,
-            interfaces: vec![interface(2, "eth0")],
-            program_refused: false,
-            since: there(),
-        }));
+        self.report(&Report::Attached(attached(capture)));
         capture
     }
 
@@ -143,15 +137,28 @@ impl Played {
             };
             writer.push(&frame).unwrap();
         }
-        let batch = writer.take(capture, lost, true);
-        self.say(Kind::Batch, &batch);
-        batch.len() as u64
+        let weight = writer.weight();
+        self.say(Kind::Batch, &writer.take(capture, lost, true));
+        weight
     }
 
     fn counts(capture: u32, received: u64, dropped: u64) -> Counts {
         let captured = received - dropped;
         let stats = Stats { received, captured, dropped_by_us: dropped, ..Stats::default() };
         Counts { capture, stats }
+    }
+}
+
+fn attached(capture: u32) -> Attached {
+    Attached {
+        capture,
+        netns: NETNS,
+        interfaces: vec![interface(2, "eth0")],
+        program_refused: false,
+        since: there(),
+        missing: Vec::new(),
+        created: None,
+        frames_before: 0,
     }
 }
 
@@ -355,7 +362,7 @@ fn what_a_far_side_refuses_is_told() {
             _ => None,
         });
         far.report(&Report::Refused(Refused {
-            capture,
+            number: capture,
             reason: Reason::NotFound,
             errno: Some(3),
             text: "there is no process 7".into(),
@@ -367,6 +374,67 @@ fn what_a_far_side_refuses_is_told() {
     assert!(matches!(&error, Error::FarRefused { refused } if refused.reason == Reason::NotFound));
     assert!(error.to_string().ends_with("there is no process 7"), "{error}");
     drop(link);
+    far.join().unwrap();
+}
+
+/// A far side that takes its time: who does not want the answer any more is let go, whenever it comes.
+#[test]
+fn what_was_asked_for_and_is_not_wanted_any_more_is_let_go() {
+    let (stream, far) = played(|far| {
+        far.greet(BUILD);
+        let [asked, let_go] = [(); 2].map(|()| {
+            far.wait_for(|order| match order {
+                Order::Attach(attach) => Some(attach.capture),
+                Order::Detach(detach) => Some(detach.capture),
+                _ => None,
+            })
+        });
+        assert_eq!(asked, let_go);
+        far.report(&Report::Attached(attached(asked)));
+        far.report(&Report::Detached(Played::counts(asked, 0, 0)));
+        // And it goes on.
+        far.attach();
+        far.wait_for(|order| (order == Order::End).then_some(()));
+    });
+    let link = Link::start(stream, BUILD, SETTINGS).unwrap();
+    let asked = link.ask_to_attach(Place::Own, spec()).unwrap();
+    assert!(!asked.is_over() && !sys::poll::is_readable(&asked).unwrap());
+    drop(asked);
+    assert_eq!(link.attach(Place::Own, spec()).unwrap().netns, NETNS);
+    drop(link);
+    far.join().unwrap();
+}
+
+#[test]
+fn what_is_in_namespaces_is_told_in_the_order_of_the_questions() {
+    let (stream, far) = played(|far| {
+        far.greet(BUILD);
+        // All are asked for before the first is answered.
+        let numbers = [(); 3].map(|()| {
+            far.wait_for(|order| match order {
+                Order::Look(look) => Some(look.number),
+                _ => None,
+            })
+        });
+        let seen = |number| Seen { number, netns: NETNS, interfaces: vec![interface(2, "eth0")] };
+        let refused = Refused {
+            number: numbers[1],
+            reason: Reason::NotFound,
+            errno: None,
+            text: "there is no process 7".into(),
+        };
+        far.report(&Report::Seen(seen(numbers[2])));
+        far.report(&Report::Unseen(refused));
+        far.report(&Report::Seen(seen(numbers[0])));
+        far.wait_for(|order| matches!(order, Order::Look(_)).then_some(()));
+    });
+    let link = Link::start(stream, BUILD, SETTINGS).unwrap();
+    let looked = link.look_all(vec![Place::Host, Place::Process(7), Place::Own]);
+    let told: Vec<_> = looked.iter().map(|it| it.as_ref().map(|seen| seen.netns)).collect();
+    assert!(matches!(told[..], [Ok(NETNS), Err(Error::FarUnseen { .. }), Ok(NETNS)]), "{told:?}");
+    // One that ends instead of answering.
+    let looked = link.look_all(vec![Place::Host]);
+    assert!(matches!(looked[..], [Err(Error::FarGone { .. })]), "{looked:?}");
     far.join().unwrap();
 }
 

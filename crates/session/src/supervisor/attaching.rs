@@ -6,7 +6,7 @@ use capture::{Attachment, CaptureId, Hold};
 use filter::Never;
 use model::{Interface, NetnsId, Target};
 use opener::{Place, Scope, Spec};
-use sys::poll::Trigger;
+use sys::{poll::Trigger, signals::Signals};
 
 use super::{KEY_TARGET, Supervisor, group::Group};
 use crate::{
@@ -28,18 +28,19 @@ pub(super) struct Left {
     at: Instant,
 }
 
-/// Opens every target's namespace. Targets that share one become one group.
+/// Opens every target's namespace, or as many as there are before somebody wants the end. Targets that
+/// share one become one group.
 pub(super) fn open_all(
-    entrance: &Entrance,
+    (entrance, signals): (&Entrance, &Signals),
     targets: Vec<Target>,
     spec: &Spec,
     failed: &mut Vec<Failed>,
-) -> Vec<(Group, Entered)> {
+) -> Result<Vec<(Group, Entered)>, Error> {
     let mut found: Vec<(Group, Entered)> = Vec::new();
     let mut by_netns: HashMap<NetnsId, usize> = HashMap::new();
     for target in targets {
         let name = target.name.clone();
-        match open(entrance, &target, spec) {
+        match open((entrance, Some(signals)), &target, spec) {
             Ok((place, mut opened)) => match by_netns.get(&opened.netns) {
                 Some(index) => found[*index].0.join(target, place, opened.pidfd),
                 None => {
@@ -47,15 +48,17 @@ pub(super) fn open_all(
                     found.push((Group::new(target, place, &mut opened), opened));
                 }
             },
+            Err(Error::Interrupted) if !found.is_empty() => break,
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(error) => failed.push(Failed { name, error }),
         }
     }
-    found
+    Ok(found)
 }
 
-/// Opens a target's namespace.
+/// Opens a target's namespace. `signals`: as for [`Entrance::open`].
 pub(super) fn open(
-    entrance: &Entrance,
+    (entrance, signals): (&Entrance, Option<&Signals>),
     target: &Target,
     spec: &Spec,
 ) -> Result<(Place, Entered), Error> {
@@ -64,7 +67,7 @@ pub(super) fn open(
         let lines = vec![format!("{name} does not run any more")];
         return Err(crate::error::NoSuchTarget { lines }.into());
     };
-    let entered = entrance.open(name, &place, spec)?;
+    let entered = entrance.open(name, &place, spec, signals)?;
     Ok((place, entered))
 }
 

@@ -208,10 +208,14 @@ impl Supervisor<'_> {
             return Ok(());
         }
         let target = Target::container(container.clone());
-        match open(&self.stage.entrance, &target, &self.rings.spec(1)) {
+        // Those that are the command's end nothing here.
+        let signals = (!self.command_runs).then_some(&self.stage.signals);
+        match open((&self.stage.entrance, signals), &target, &self.rings.spec(1)) {
             Ok((place, opened)) => self.take_in(target, place, opened, Since::Later, None),
             // It has ended, which is told by an event.
             Err(error) if error.is_not_found() => Ok(()),
+            // Which is what happens next.
+            Err(Error::Interrupted) => Ok(()),
             Err(error) => {
                 self.refuse_run(run);
                 self.fail(target.name, error);

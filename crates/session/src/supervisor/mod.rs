@@ -149,7 +149,8 @@ impl<'a> Supervisor<'a> {
         let rings = Rings::new(&stage.request, &stage.plan);
         let host = stage.entrance.host();
         let mut failed = Vec::new();
-        let found = open_all(&stage.entrance, resolved.targets, &rings.spec(count), &mut failed);
+        let entrance = (&stage.entrance, &stage.signals);
+        let found = open_all(entrance, resolved.targets, &rings.spec(count), &mut failed)?;
         for failure in &failed {
             observer.notice(Notice::Failed(failure));
         }
