@@ -32,7 +32,7 @@ pub(crate) enum Exit {
     CannotRun = 126,
     /// `exec`, `--run`: the program is not there.
     NotFound = 127,
-    /// A second signal.
+    /// A second signal, or a first one before there was anything to end.
     Interrupted = 130,
 }
 
@@ -50,7 +50,7 @@ impl Exit {
         (Self::OwnFailure, "--run: whaletap itself failed; otherwise the code is the command's"),
         (Self::CannotRun, "exec, --run: the program cannot be run"),
         (Self::NotFound, "exec, --run: there is no such program"),
-        (Self::Interrupted, "ended at once by a second signal"),
+        (Self::Interrupted, "ended at once by a second signal, or by one before the capture began"),
     ];
 
     /// As the system takes it.
@@ -290,6 +290,16 @@ impl From<&session::Error> for Failure {
             ),
             E::HostElsewhere { .. } => Self::new(Exit::Usage, what)
                 .with_hint("--via helper, or leave --via away; or run whaletap there"),
+            E::ProgramElsewhere { .. } => Self::new(Exit::Usage, what).with_hint(
+                "--image names an image that has the program, and runs it there; or run whaletap there",
+            ),
+            E::Interrupted => Self::new(Exit::Interrupted, what),
+            // No right of this machine would help.
+            E::Far { .. } => match error.told_elsewhere() {
+                Some(Reason::NotPermitted) => Self::new(Exit::NotPermitted, what),
+                Some(Reason::NotFound) => Self::new(Exit::NoSuchTarget, what).with_hint(LIST),
+                _ => Self::new(Exit::Failure, what),
+            },
             E::NoInterface { .. } => Self::new(Exit::Failure, what)
                 .with_hint("`whaletap ls --interfaces` lists what is inside"),
             E::Capture(error) => error.into(),

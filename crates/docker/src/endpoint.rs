@@ -84,6 +84,9 @@ impl Endpoint {
     /// How many words [`Endpoint::to_words`] makes.
     pub const WORDS: usize = 6;
 
+    /// Variables by which docker's CLI takes any host for one with TLS.
+    pub const TLS_VARIABLES: [&str; 2] = ["DOCKER_TLS", "DOCKER_TLS_VERIFY"];
+
     /// Which engine docker's CLI would talk to: `--context` or `--host`, then `DOCKER_HOST`, then
     /// `DOCKER_CONTEXT`, then `currentContext` of config.json, then the default socket.
     ///
@@ -200,21 +203,40 @@ impl Endpoint {
                     say(&["--host", &format!("'{}'", socket.replace('\'', r"'\''"))]);
                 }
             }
-            (Host::Tcp { .. }, Some(tls)) => {
-                say(&["docker", "--host", &self.host.to_string(), "--tls"]);
-                say(&[if tls.verify { "--tlsverify" } else { "--tlsverify=false" }]);
-                let files =
-                    [("--tlscacert", &tls.ca), ("--tlscert", &tls.cert), ("--tlskey", &tls.key)];
-                for (option, path) in files {
-                    if let Some(path) = path {
-                        words.extend([option.into(), path.into()]);
-                    }
-                }
+            (Host::Tcp { .. }, Some(_)) => {
+                say(&["docker"]);
+                words.extend(self.host_options());
             }
             _ => return None,
         }
         words.extend(["system", "dial-stdio"].map(OsString::from));
         Some(words)
+    }
+
+    /// Global options by which docker's CLI talks to this engine, whoever decided that it is meant.
+    /// Without [`Endpoint::TLS_VARIABLES`] in its environment, and with the same directory of docker's
+    /// own.
+    #[must_use]
+    pub fn options(&self) -> Vec<OsString> {
+        match &self.context {
+            Some(context) => vec!["--context".into(), context.into()],
+            None => self.host_options(),
+        }
+    }
+
+    fn host_options(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["--host".into(), self.host.to_string().into()];
+        let Some(tls) = &self.tls else { return words };
+        let verify = if tls.verify { "--tlsverify" } else { "--tlsverify=false" };
+        words.extend(["--tls", verify].map(OsString::from));
+        for (option, path) in
+            [("--tlscacert", &tls.ca), ("--tlscert", &tls.cert), ("--tlskey", &tls.key)]
+        {
+            if let Some(path) = path {
+                words.extend([option.into(), path.into()]);
+            }
+        }
+        words
     }
 
     /// Whether it is a socket of this machine, as far as its address tells that.

@@ -11,9 +11,9 @@ use std::{
 
 use capture::{
     Means, Sockets,
-    far::{self, Ahead, Asked, FarCapture, Link, Settings},
+    far::{self, Ahead, Asked, FarCapture, Link, Seen, Settings},
 };
-use model::{Interface, NetnsId};
+use model::{Container, Interface, NetnsId};
 use opener::{Opened, Opener, Place, Reason, Scope, Spec};
 use sys::{
     machine,
@@ -54,6 +54,52 @@ impl Far {
             Ok(link) => Ok(Self { link, helper }),
             Err(error) => Err(Error::Capture(with_last_words(error, &helper))),
         }
+    }
+}
+
+impl Far {
+    /// The container in whose namespace the helper is, if it is in one.
+    pub(crate) fn inside(&self) -> Option<&Container> {
+        self.helper.inside()
+    }
+
+    fn host(&self) -> &str {
+        self.helper.node().unwrap_or(&self.link.host().name)
+    }
+
+    /// Where `target` is in the far side's world.
+    fn place(&self, target: &str, place: &Place) -> Result<far::Place, Error> {
+        let refuse = |why: &str| {
+            let what = format!("entering {target}");
+            Err(Error::NotPermitted { what, missing: why.to_owned() })
+        };
+        match (self.inside(), place) {
+            (None, place) => match far_place(place) {
+                Some(place) => Ok(place),
+                None => refuse("it has no place that could be told elsewhere"),
+            },
+            (Some(inside), Place::Container { id, pid, .. }) if *id == inside.id => {
+                if inside.pid == Some(*pid) {
+                    Ok(far::Place::Own)
+                } else {
+                    refuse("it was started again while the helper container was made for it")
+                }
+            }
+            _ => refuse("the helper container reaches one target, and this is another"),
+        }
+    }
+
+    /// What is in namespaces over there, in the order of the places; `None` where there is no place.
+    pub(crate) fn look_all(
+        &self,
+        places: &[Option<Place>],
+    ) -> Vec<Option<Result<Seen, capture::Error>>> {
+        let places: Vec<_> =
+            places.iter().map(|place| place.as_ref().and_then(far_place)).collect();
+        let mut seen = self.link.look_all(places.iter().flatten().cloned().collect()).into_iter();
+        let next = |place: &Option<_>| place.as_ref().and_then(|_| seen.next());
+        let told = |seen: Result<_, _>| seen.map_err(|it| with_last_words(it, &self.helper));
+        places.iter().map(next).map(|seen| seen.map(told)).collect()
     }
 }
 
@@ -164,6 +210,14 @@ impl Entrance {
         }
     }
 
+    /// The one container whose end nobody sees who enters its namespace.
+    pub(crate) fn inside(&self) -> Option<&Container> {
+        match self {
+            Self::Here(_) => None,
+            Self::Far(far) => far.inside(),
+        }
+    }
+
     /// Opens `target`'s namespace. What takes long elsewhere is given up when somebody wants the end,
     /// where `signals` are to tell that.
     pub(crate) fn open(
@@ -179,10 +233,7 @@ impl Entrance {
                 opened.map_err(|source| refused(target, source))?.into()
             }
             Self::Far(far) => {
-                let Some(place) = far_place(place) else {
-                    let lines = vec![format!("{target} has no place that could be told elsewhere")];
-                    return Err(crate::error::NoSuchTarget { lines }.into());
-                };
+                let place = far.place(target, place)?;
                 let asked = far.link.ask_to_attach(place, far_spec(spec))?;
                 wait_for(&asked, signals)?;
                 let attached = asked.take();
@@ -203,7 +254,7 @@ impl Entrance {
     pub(crate) fn host(&self) -> String {
         match self {
             Self::Here(_) => machine::hostname(),
-            Self::Far(far) => far.link.host().name.clone(),
+            Self::Far(far) => far.host().to_owned(),
         }
     }
 
@@ -226,7 +277,7 @@ impl Entrance {
         format!(
             "{command_line}; times are those of {}, whose clock was {:.6} s ahead of this machine's \
              when the capture began, give or take {:.6} s",
-            link.host().name,
+            far.host(),
             Duration::from_nanos(nanoseconds.unsigned_abs()).as_secs_f64()
                 * if nanoseconds < 0 { -1.0 } else { 1.0 },
             Duration::from_nanos(uncertainty).as_secs_f64(),

@@ -51,11 +51,12 @@ pub enum Error {
         /// Why not.
         source: opener::Error,
     },
-    /// A helper is wanted on another machine.
+    /// A program of this host is to run in what an engine elsewhere runs.
     #[error(
-        "{endpoint}: a helper container on an engine elsewhere is not supported in this version"
+        "{endpoint} is another machine's engine: a program of this host cannot run in the networks over \
+         there"
     )]
-    HelperElsewhere {
+    ProgramElsewhere {
         /// The engine's address.
         endpoint: String,
     },
@@ -167,13 +168,31 @@ pub enum Error {
 impl Error {
     /// Whether a target was gone when it was to be entered.
     pub(crate) fn is_not_found(&self) -> bool {
-        match self {
-            Self::Opener { source, .. } => source.reason() == opener::Reason::NotFound,
-            Self::Far { source: capture::Error::FarRefused { refused }, .. } => {
-                refused.reason == capture::far::Reason::NotFound
-            }
-            _ => false,
-        }
+        let reason = match self {
+            Self::Opener { source, .. } => Some(source.reason()),
+            error => error.told_elsewhere(),
+        };
+        reason == Some(opener::Reason::NotFound)
+    }
+
+    /// What kind of failure a far side has told of, if it has: in the opener's words.
+    #[must_use]
+    pub fn told_elsewhere(&self) -> Option<opener::Reason> {
+        use capture::far::Reason;
+        let Self::Far {
+            source: capture::Error::FarRefused { refused } | capture::Error::FarUnseen { refused },
+            ..
+        } = self
+        else {
+            return None;
+        };
+        Some(match refused.reason {
+            Reason::NotPermitted => opener::Reason::NotPermitted,
+            Reason::NotFound => opener::Reason::NotFound,
+            Reason::NotTheOne => opener::Reason::NotTheOne,
+            Reason::NotReady => opener::Reason::NotReady,
+            Reason::Failed => opener::Reason::Failed,
+        })
     }
 
     /// A namespace may not be entered: names the capabilities that this process has not, or, where

@@ -15,7 +15,8 @@
 //!
 //! Who may not enter, and may use the engine's socket, names an [`Image`] that has the program: then
 //! this process becomes docker's command line, which runs it beside the target. Of the target it sees
-//! the network, /etc/resolv.conf and /etc/hosts, and of this host nothing.
+//! the network, /etc/resolv.conf and /etc/hosts, and of this host nothing. On an engine elsewhere that is
+//! the only way.
 //!
 //! A host without any /etc/resolv.conf (or /etc/hosts) cannot be given one.
 
@@ -40,7 +41,7 @@ use sys::{
 use crate::{
     Error, Selection,
     naming::place,
-    resolve::{self, Demand, Resolved},
+    resolve::{self, Demand, Machine, Resolved},
 };
 
 /// Files of the target that the program sees.
@@ -77,6 +78,8 @@ pub struct Image {
     /// docker's own command line, which runs it: streams, terminal, signals and the exit code are
     /// its business.
     pub docker: PathBuf,
+    /// docker's directory, where another one is meant than docker itself would take.
+    pub config: Option<PathBuf>,
     /// Whether there is a terminal.
     pub terminal: bool,
 }
@@ -88,14 +91,18 @@ pub struct Image {
 /// `host` nothing is entered.
 ///
 /// # Errors
-/// [`Error::Exec`] when the program could not be started;
-/// [`Error::SeveralTargets`]; [`Error::NotPermitted`]; and whatever kept the target from being
+/// [`Error::Exec`] when the program could not be started; [`Error::ProgramElsewhere`] where the engine
+/// is another machine's, and no image was named; [`Error::SeveralTargets`]; [`Error::NotPermitted`]; and whatever kept the target from being
 /// found or entered. The calling thread may be in other namespaces then: end the process.
 ///
 /// # Privileges
 /// `CAP_SYS_ADMIN`, and `CAP_SYS_PTRACE` for processes of other users; access to the engine's
 /// socket. None where the target's namespace is one's own and no files belong to it.
 pub fn run(request: &ExecRequest) -> Result<Infallible, Error> {
+    let machine = Machine::of(&request.endpoint);
+    if request.image.is_none() && machine == Machine::Another {
+        return Err(Error::ProgramElsewhere { endpoint: request.endpoint.to_string() });
+    }
     let target = one_target(request)?;
     if let Some(image) = &request.image {
         return in_container(request, image, &target);
@@ -123,8 +130,16 @@ fn in_container(
     };
     let mut words = request.command.iter();
     let program = words.next().map(OsString::as_os_str).unwrap_or_default();
-    let source = Command::new(&image.docker)
-        .args(["--host", &request.endpoint.to_string()])
+    let mut docker = Command::new(&image.docker);
+    for variable in Endpoint::TLS_VARIABLES {
+        docker.env_remove(variable);
+    }
+    if let Some(config) = &image.config {
+        docker.arg("--config").arg(config);
+    }
+    // The same engine, also where nobody has named it but a variable or a file.
+    let source = docker
+        .args(request.endpoint.options())
         // Without a log: what it prints would be kept on the engine's disk.
         .args(["run", "--rm", "--interactive", "--log-driver", "none"])
         .args(image.terminal.then_some("--tty"))
@@ -142,6 +157,7 @@ fn in_container(
 fn one_target(request: &ExecRequest) -> Result<Target, Error> {
     let selector = request.selector.clone();
     let selection = Selection { selectors: vec![selector.clone()], ..Selection::default() };
+    let machine = Machine::of(&request.endpoint);
     let mut targets = if selector.needs_engine() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -149,13 +165,13 @@ fn one_target(request: &ExecRequest) -> Result<Target, Error> {
             .map_err(|source| Error::Kernel(sys::Error::call("epoll_create")(source)))?;
         let resolved: Result<Resolved, Error> = runtime.block_on(async {
             let engine = Engine::connect(&request.endpoint).await?;
-            resolve::targets(Some(&engine), &selection, Demand::Running).await
+            resolve::targets(Some(&engine), machine, &selection, Demand::Running).await
         });
         // Not waiting for a look-up of the engine's own name.
         runtime.shutdown_background();
         resolved?.targets
     } else {
-        resolve::local(&selection.selectors)
+        resolve::plain(&selection.selectors, machine)
     };
     match (targets.pop(), targets.len()) {
         (Some(target), 0) => Ok(target),

@@ -2,11 +2,12 @@
 //!
 //! One request lists the containers, and only those that are shown and run are inspected, for
 //! their process. Then each namespace is looked at: by the opener where this process has the
-//! rights, which it gives up before it reads the engine's first word; otherwise by this process
-//! itself, which gets as far as its user may.
+//! rights, which it gives up before it reads the engine's first word; by a helper, also where the
+//! engine is elsewhere; otherwise by this process itself, which gets as far as its user may.
 
 use std::{collections::HashMap, sync::Arc};
 
+use capture::far::Seen;
 use docker::{Endpoint, Engine};
 use model::{Container, Interface, NetnsId, Origin, Selector, Target};
 use opener::{Opener, Place, Reason};
@@ -18,10 +19,11 @@ use sys::{
 
 use crate::{
     Error, Observer, Reach, Sandbox, Selection, Via,
+    entrance::Far,
     error::NoSuchTarget,
-    helper::{Door, Helper, OpenHere, Way},
+    helper::{Door, Helper, Open, OpenFar, OpenHere, Way},
     naming::place,
-    resolve::{self, Demand, EngineDial},
+    resolve::{self, Demand, EngineDial, Machine},
     rights,
 };
 
@@ -36,6 +38,13 @@ pub struct Entry {
     pub interfaces: Vec<Interface>,
     /// Why it may not be looked at. For a container only where interfaces were asked for.
     pub problem: Option<Error>,
+}
+
+impl Entry {
+    /// A target of which nothing more is known.
+    fn of(target: Target) -> Self {
+        Self { target, netns: None, interfaces: Vec::new(), problem: None }
+    }
 }
 
 /// What is asked for.
@@ -71,7 +80,8 @@ pub struct Query {
 pub fn list(query: &Query) -> Result<Vec<Entry>, Error> {
     let needs_engine = query.selection.selectors.is_empty() || query.selection.needs_engine();
     let looker = Looker::start(query, needs_engine)?;
-    let mut targets = resolve::local(&query.selection.selectors);
+    let machine = Machine::of(&query.endpoint);
+    let mut targets = resolve::plain(&query.selection.selectors, machine);
     if needs_engine {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -85,7 +95,11 @@ pub fn list(query: &Query) -> Result<Vec<Entry>, Error> {
         runtime.shutdown_background();
         targets.extend(containers?.into_iter().map(Target::container));
     }
-    Ok(targets.into_iter().map(|target| looker.entry(target, query.interfaces)).collect())
+    if machine == Machine::Another && !query.interfaces {
+        // Nobody here sees it, and there is no helper for what is by the way.
+        return Ok(targets.into_iter().map(Entry::of).collect());
+    }
+    Ok(looker.entries(targets, query.interfaces))
 }
 
 /// The containers that are asked for; those that run with all that is known about them.
@@ -94,7 +108,8 @@ async fn containers(engine: &Engine, query: &Query) -> Result<Vec<Container>, Er
     if selection.selectors.is_empty() {
         return everything(engine, query).await;
     }
-    let resolved = resolve::targets(Some(engine), selection, Demand::Known).await?;
+    let machine = Machine::of(&query.endpoint);
+    let resolved = resolve::targets(Some(engine), machine, selection, Demand::Known).await?;
     let named = |container: &Container| {
         selection.selectors.iter().any(|s| !s.is_pattern() && docker::takes(s, container))
     };
@@ -142,6 +157,8 @@ enum Looker {
         /// Removed when everything has been looked at.
         _helper: Option<Box<Helper>>,
     },
+    /// A helper on the engine's machine.
+    Far { far: Box<Far>, dial: Arc<EngineDial> },
     /// This process.
     Here,
 }
@@ -153,24 +170,19 @@ impl Observer for Nobody {}
 
 impl Looker {
     fn start(query: &Query, needs_engine: bool) -> Result<Self, Error> {
-        let way = if privileges::effective()?.contains(Capability::SYS_ADMIN)
+        let is_elsewhere = Machine::of(&query.endpoint) == Machine::Another;
+        let decide = || Way::decide(&query.reach, &query.endpoint, "looking into targets");
+        let way = if query.interfaces && is_elsewhere {
+            decide()?
+        } else if privileges::effective()?.contains(Capability::SYS_ADMIN)
             && (query.reach.via != Via::Helper || !query.interfaces)
         {
             Way::Host
         } else if query.interfaces && query.reach.via != Via::Host {
-            match (
-                Way::decide(&query.reach, &query.endpoint, "looking into targets"),
-                query.reach.via,
-            ) {
-                // As far as this user gets, too.
-                (Ok(Way::Far(_)), Via::Auto) => return Ok(Self::Here),
-                (Ok(Way::Far(_)), _) => {
-                    return Err(Error::HelperElsewhere { endpoint: query.endpoint.to_string() });
-                }
-                (Ok(way), _) => way,
+            match decide() {
                 // As far as this user gets; what that was not far enough for tells it.
-                (Err(_), Via::Auto) => return Ok(Self::Here),
-                (Err(error), _) => return Err(error),
+                Err(_) if query.reach.via == Via::Auto => return Ok(Self::Here),
+                way => way?,
             }
         } else {
             return Ok(Self::Here);
@@ -179,14 +191,20 @@ impl Looker {
         let user = person.as_ref().map(|(_, user)| user);
         let door = Door::prepare(way, &query.reach, &query.endpoint, needs_engine, user)?;
         rights::give_up(user, Vec::new(), Sandbox::Auto, &mut Nobody)?;
-        let open = door.open(&query.endpoint, None, &mut Nobody)?;
-        let OpenHere { opener, dial, helper } = open.here(&query.endpoint)?;
-        Ok(Self::Opener { opener, dial, _helper: helper })
+        Ok(match door.open(&query.endpoint, None, &mut Nobody)? {
+            Open::Here(OpenHere { opener, dial, helper }) => {
+                Self::Opener { opener, dial, _helper: helper }
+            }
+            Open::Far(OpenFar { stream, dial, helper }) => {
+                // No frames wait there.
+                Self::Far { far: Box::new(Far::start(stream, helper, 0)?), dial }
+            }
+        })
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Engine, docker::Error> {
         match self {
-            Self::Opener { dial, .. } => {
+            Self::Opener { dial, .. } | Self::Far { dial, .. } => {
                 let dial = Arc::<EngineDial>::clone(dial);
                 Engine::connect_through(endpoint, dial, docker::DEADLINE).await
             }
@@ -194,9 +212,33 @@ impl Looker {
         }
     }
 
+    /// What there is of each target, in their order.
+    fn entries(&self, targets: Vec<Target>, interfaces: bool) -> Vec<Entry> {
+        let Self::Far { far, .. } = self else {
+            return targets.into_iter().map(|it| self.entry(it, interfaces)).collect();
+        };
+        let places: Vec<_> = targets.iter().map(place).collect();
+        let seen = far.look_all(&places);
+        let entry = |(target, seen): (Target, Option<Result<Seen, capture::Error>>)| {
+            let mut entry = Entry::of(target);
+            match seen {
+                Some(Ok(Seen { netns, interfaces, .. })) => {
+                    (entry.netns, entry.interfaces) = (Some(netns), interfaces);
+                }
+                Some(Err(source)) => {
+                    let target = entry.target.name.clone();
+                    entry.problem = Some(Error::Far { target, source });
+                }
+                None => {}
+            }
+            entry
+        };
+        targets.into_iter().zip(seen).map(entry).collect()
+    }
+
     fn entry(&self, target: Target, interfaces: bool) -> Entry {
         let place = place(&target);
-        let mut entry = Entry { target, netns: None, interfaces: Vec::new(), problem: None };
+        let mut entry = Entry::of(target);
         if let Some(place) = place
             && let Err(error) = self.look(place, interfaces, &mut entry)
             && (interfaces || entry.target.as_container().is_none())
@@ -215,7 +257,7 @@ impl Looker {
             (Reason::NotPermitted, Self::Opener { .. }) => {
                 Error::NotPermitted { what: what(), missing: source.to_string() }
             }
-            (Reason::NotPermitted, Self::Here) => Error::not_permitted(what(), &source),
+            (Reason::NotPermitted, _) => Error::not_permitted(what(), &source),
             _ => Error::Opener { target: name.clone(), source },
         };
         let failed = |source: sys::Error| match source.is_permission() {
@@ -223,6 +265,8 @@ impl Looker {
             false => Error::Enter { target: name.clone(), source },
         };
         let socket = match self {
+            // Those are not looked into one by one.
+            Self::Far { .. } => return Ok(()),
             Self::Opener { opener, .. } => {
                 let seen = opener.look(place).map_err(refused)?;
                 entry.netns = Some(seen.netns);

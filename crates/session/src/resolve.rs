@@ -2,7 +2,7 @@
 
 use std::{io, net::IpAddr, os::unix::net::UnixStream, sync::Arc};
 
-use docker::{Dial, Engine, Line, PathDial};
+use docker::{Dial, Endpoint, Engine, Line, PathDial};
 use model::{Container, Origin, Selector, Target};
 use opener::Opener;
 
@@ -64,8 +64,23 @@ impl Dial for EngineDial {
     }
 }
 
+/// On which machine targets are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Machine {
+    This,
+    /// That of an engine elsewhere.
+    Another,
+}
+
+impl Machine {
+    /// That of an engine's targets, also of those that take no engine to be found.
+    pub(crate) fn of(endpoint: &Endpoint) -> Self {
+        if endpoint.is_socket() { Self::This } else { Self::Another }
+    }
+}
+
 /// Targets of selectors that need no engine.
-pub(crate) fn local(selectors: &[Selector]) -> Vec<Target> {
+pub(crate) fn plain(selectors: &[Selector], machine: Machine) -> Vec<Target> {
     let mut targets = Vec::new();
     for selector in selectors {
         let origin = match selector {
@@ -75,7 +90,7 @@ pub(crate) fn local(selectors: &[Selector]) -> Vec<Target> {
             _ => continue,
         };
         let name = match &origin {
-            Origin::Process { pid } => process_name(*pid),
+            Origin::Process { pid } => process_name(*pid, machine),
             Origin::Netns { path } => netns_name(path),
             _ => "host".to_owned(),
         };
@@ -87,9 +102,12 @@ pub(crate) fn local(selectors: &[Selector]) -> Vec<Target> {
     targets
 }
 
-/// `nginx.4711`; `pid.4711` where the process does not tell its name.
-fn process_name(pid: u32) -> String {
-    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+/// `nginx.4711`; `pid.4711` where the process does not tell its name, or not here.
+fn process_name(pid: u32, machine: Machine) -> String {
+    let comm = match machine {
+        Machine::This => std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default(),
+        Machine::Another => String::new(),
+    };
     let comm = comm.trim_end();
     if comm.is_empty() { format!("pid.{pid}") } else { format!("{comm}.{pid}") }
 }
@@ -115,10 +133,12 @@ pub(crate) enum Demand {
 /// Resolves a selection. `engine` is needed where [`Selection::needs_engine`] says so.
 pub(crate) async fn targets(
     engine: Option<&Engine>,
+    machine: Machine,
     selection: &Selection,
     demand: Demand,
 ) -> Result<Resolved, Error> {
-    let mut resolved = Resolved { targets: local(&selection.selectors), ..Resolved::default() };
+    let targets = plain(&selection.selectors, machine);
+    let mut resolved = Resolved { targets, ..Resolved::default() };
     let Some(engine) = engine else { return Ok(resolved) };
     let mut containers = engine.list(&[], true).await?;
     resolved.names = docker::address_names(&containers);

@@ -17,7 +17,7 @@ use crate::{
     Error, Notice, Observer, Output, Request,
     entrance::{Entrance, Far},
     helper::{Door, Helper, Open, OpenFar, OpenHere, Way},
-    resolve::{self, Demand, EngineDial, Resolved},
+    resolve::{self, Demand, EngineDial, Machine, Resolved},
     rights,
     runner::Runner,
     status::{About, Listener, Owner, now},
@@ -183,13 +183,14 @@ impl Stage {
             (true, false) => Demand::Existing,
             (false, _) => Demand::Running,
         };
+        let machine = Machine::of(&self.request.endpoint);
         if !selection.needs_engine() {
-            return resolve::targets(None, selection, demand).await;
+            return resolve::targets(None, machine, selection, demand).await;
         }
         let dial = Arc::<EngineDial>::clone(&self.dial);
         let engine =
             Engine::connect_through(&self.request.endpoint, dial, docker::DEADLINE).await?;
-        resolve::targets(Some(&engine), selection, demand).await
+        resolve::targets(Some(&engine), machine, selection, demand).await
     }
 
     /// What the pipeline is told, and what is left for the supervisor.

@@ -15,7 +15,7 @@ pub(super) fn run(
     surroundings: &Surroundings,
 ) -> Result<ExitCode, Failure> {
     let endpoint = endpoint(global, [&flags.target], surroundings)?;
-    let image = flags.image.map(|name| image(name, surroundings)).transpose()?;
+    let image = flags.image.map(|name| image(name, global, surroundings)).transpose()?;
     let has_image = image.is_some();
     let request = ExecRequest { endpoint, selector: flags.target, command: flags.command, image };
     match become_program(&request) {
@@ -27,12 +27,17 @@ pub(super) fn run(
     }
 }
 
-fn image(name: String, surroundings: &Surroundings) -> Result<Image, Failure> {
+fn image(
+    name: String,
+    global: &GlobalFlags,
+    surroundings: &Surroundings,
+) -> Result<Image, Failure> {
     let docker = surroundings.program("docker").ok_or_else(|| {
         let what = "--image takes docker's own command line, and there is no docker in PATH";
         Failure::new(Exit::CannotRun, what)
     })?;
-    Ok(Image { name, docker, terminal: std::io::stdin().is_terminal() })
+    let terminal = std::io::stdin().is_terminal();
+    Ok(Image { name, docker, config: global.config.clone(), terminal })
 }
 
 /// What is done for captures by a helper container cannot be done for a program of this host.

@@ -17,7 +17,7 @@ pub(crate) struct ExecFlags {
     #[arg(value_name = "TARGET")]
     pub(crate) target: Selector,
     /// Run the program of this image, in a container beside the target: takes no rights but the
-    /// engine's socket, and docker
+    /// engine's socket, and docker; the only way on another machine
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
     /// Program of this host, or of the image, and its arguments

@@ -10,6 +10,7 @@
 
 mod agent;
 mod alike;
+mod abroad;
 mod beside;
 mod clock;
 mod commands;

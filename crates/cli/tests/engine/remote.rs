@@ -39,26 +39,26 @@ fn tcpdump(container: &Container, file: &Path) -> Running {
 }
 
 /// A container that waits, on that host.
-fn idle(far: &FarHost, name: &str) -> Container {
+pub(crate) fn idle(far: &FarHost, name: &str) -> Container {
     let spec = ContainerSpec::named(unique(name)).command(["sleep", "600"]);
     far.engine().run(spec).unwrap()
 }
 
 /// The command, on its way to that host.
-fn capture(way: &Way, far: &FarHost, words: &[&str]) -> Program {
+pub(crate) fn capture(way: &Way, far: &FarHost, words: &[&str]) -> Program {
     let agent = lab::agent::program().unwrap();
     let program = way.given_to(env!("CARGO_BIN_EXE_whaletap"), far).env("WHALETAP_AGENT", agent);
     program.arg("capture").args(words)
 }
 
-fn begun(program: Program) -> Running {
+pub(crate) fn begun(program: Program) -> Running {
     let mut running = program.start().unwrap();
     let begins = |line: &str| line.contains("capturing ") || line.contains("waiting ");
     running.wait_for("capturing, or waiting", BEGINS, begins).unwrap();
     running
 }
 
-fn send(from: &Container, to: &Container, count: u32, run: u32) {
+pub(crate) fn send(from: &Container, to: &Container, count: u32, run: u32) {
     let address = to.address().unwrap();
     let line = format!("udp --to {address}:9 --count {count} --run {run}");
     let program = Program::new(lab::traffic::program().unwrap()).args(line.split_whitespace());
@@ -66,7 +66,7 @@ fn send(from: &Container, to: &Container, count: u32, run: u32) {
 }
 
 /// By TLS, by ssh and by a context.
-fn ways(far: &FarHost) -> [Way; 3] {
+pub(crate) fn ways(far: &FarHost) -> [Way; 3] {
     let file = |name: &str| far.certificates().at(name).display().to_string();
     let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(file);
     let tls = far.tls();
@@ -125,13 +125,17 @@ fn what_starts_elsewhere_is_captured_and_what_ends_is_let_go() {
     let mut running = begun(capture(&by_ssh, &far, &words));
     let spec = ContainerSpec::named(unique("web")).label("whaletap.far", &value);
     let web = far.engine().run(spec.command(["sleep", "600"])).unwrap();
-    running.wait_for_line(&format!("{}: ", web.name()), LIMIT).unwrap();
+    let late = format!("{}: captured, ", web.name());
+    let late = running.wait_for_line(&late, LIMIT).unwrap();
+    assert!(late.contains(" ms after its network was made"), "{late}");
     send(&db, &web, 20, 1);
     let name = web.name().to_owned();
     drop(web);
     running.wait_for_line(&format!("{name}: ended"), LIMIT).unwrap();
     let finished = running.interrupt().unwrap();
     assert_ended(&finished, 0, &["20 packets captured", "ended: stopped"]);
+    let told = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
+    assert!(told.contains("ms after its namespace was made; "), "how late it was is in the file");
     assert_eq!(Records::read(&file).unwrap().of(&format!("{name}/eth0")).numbers(1).len(), 20);
     judge::all(&file, true).unwrap();
 }

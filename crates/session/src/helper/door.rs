@@ -52,24 +52,6 @@ pub(crate) struct OpenFar {
     pub(crate) helper: Box<FarHelper>,
 }
 
-impl Open {
-    /// An opener of this machine.
-    ///
-    /// # Errors
-    /// [`Error::HelperElsewhere`] where there is none.
-    pub(crate) fn here(self, endpoint: &Endpoint) -> Result<OpenHere, Error> {
-        match self {
-            Self::Here(open) => Ok(open),
-            // Nobody here knows yet what to say to it.
-            Self::Far(OpenFar { stream, dial, helper }) => {
-                let _ = (helper.shape(), helper.last_words());
-                drop((stream, dial, helper));
-                Err(Error::HelperElsewhere { endpoint: endpoint.to_string() })
-            }
-        }
-    }
-}
-
 impl Door {
     /// To be called while this process has rights and a single thread.
     pub(crate) fn prepare(
@@ -144,7 +126,6 @@ impl Door {
                 let instead_of = helper.instead_of();
                 observer.notice(Notice::ThroughHelper { image: &image, instead_of });
                 let engine = Arc::<EngineDial>::clone(&dial);
-                // Whoever is inside of one namespace does not see its container end.
                 let stream = helper.start(endpoint, engine, None)?;
                 Ok(Open::Far(OpenFar { stream, dial, helper }))
             }

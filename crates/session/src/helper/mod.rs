@@ -30,7 +30,7 @@ use std::{
 };
 
 use docker::{Dial, Endpoint, Engine, HelperProgram, HelperSpec, Host, Shape};
-use model::{Origin, Target};
+use model::{Container, Origin, Target};
 use opener::{EngineAt, Opener};
 use sys::{
     channel::Channel,
@@ -46,7 +46,7 @@ use self::{
 };
 use crate::{
     Error, Selection,
-    resolve::{self, Demand},
+    resolve::{self, Demand, Machine},
     rights,
 };
 
@@ -254,10 +254,11 @@ impl Helper {
         let runtime = runtime()?;
         let (shape, channel) = runtime.block_on(async {
             let engine = Engine::connect_through(endpoint, dial, DEADLINE).await?;
-            let shape = match only {
-                Some(selection) => shape(&engine, selection).await?,
-                None => Shape::Host,
+            let inside = match only {
+                Some(selection) => only_one(&engine, selection).await,
+                None => None,
             };
+            let shape = shape(inside.as_ref());
             let id = self.make(&engine, &shape).await?;
             let channel = self.connected(Arc::new(engine), &id).await?;
             self.prove(&channel, &id)?;
@@ -349,20 +350,20 @@ fn runtime() -> Result<Runtime, Error> {
         .map_err(|source| Error::Kernel(sys::Error::call("epoll_create")(source)))
 }
 
-/// The least that is enough. What selectors that come to nothing have to say is said later.
-async fn shape(engine: &Engine, selection: &Selection) -> Result<Shape, Error> {
-    let Ok(resolved) = resolve::targets(Some(engine), selection, Demand::Running).await else {
-        return Ok(Shape::Host);
-    };
-    match resolved.targets.as_slice() {
-        // One that shares another's network has none that could be joined.
-        [Target { origin: Origin::Container(container), .. }]
-            if !container.is_host_network() && !container.network_mode.contains(':') =>
-        {
-            Ok(Shape::Inside(container.id.clone()))
-        }
-        _ => Ok(Shape::Host),
-    }
+/// The one container in whose namespace everything is that is asked for: then the least is enough, and a
+/// helper is made inside of it. What selectors that come to nothing have to say is said later.
+async fn only_one(engine: &Engine, selection: &Selection) -> Option<Container> {
+    let resolved = resolve::targets(Some(engine), Machine::This, selection, Demand::Running).await;
+    let targets: [Target; 1] = resolved.ok()?.targets.try_into().ok()?;
+    let [Target { origin: Origin::Container(container), .. }] = targets else { return None };
+    // One that shares another's network has none that could be joined.
+    let is_joined = container.is_host_network() || container.network_mode.contains(':');
+    (!is_joined).then_some(*container)
+}
+
+/// A helper inside of that container, or one that reaches all.
+fn shape(inside: Option<&Container>) -> Shape {
+    inside.map_or(Shape::Host, |container| Shape::Inside(container.id.clone()))
 }
 
 /// `whaletap-4711-81723-3f2a9d0c`: nobody else's, also not another machine's or another day's.

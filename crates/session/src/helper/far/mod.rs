@@ -22,12 +22,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use docker::{Dial, Endpoint, Engine, HelperProgram, HelperSpec, Shape};
+use docker::{Dial, Endpoint, Engine, HelperProgram, HelperSpec};
+use model::Container;
 use sys::{lifetime::Lifetime, privileges::User};
 
 use self::line::Line;
 use super::{
-    DEADLINE, Reach, container_name, made, program,
+    DEADLINE, Reach, container_name, made, only_one, program,
     reaper::{Charge, Reaper},
     runtime, shape,
 };
@@ -67,7 +68,9 @@ pub(crate) struct FarHelper {
 
 #[derive(Debug)]
 struct Started {
-    shape: Shape,
+    inside: Option<Container>,
+    /// The name of the machine, where the helper has another one.
+    node: Option<String>,
     /// The client's end of the line.
     stream: UnixStream,
     line: Line,
@@ -116,17 +119,22 @@ impl FarHelper {
         only: Option<&Selection>,
     ) -> Result<UnixStream, Error> {
         let runtime = runtime()?;
-        let (engine, shape, attached) = runtime.block_on(async {
+        let (engine, inside, node, attached) = runtime.block_on(async {
             let engine = Engine::connect_through(endpoint, dial, DEADLINE).await?;
-            let shape = match only {
-                Some(selection) => shape(&engine, selection).await?,
-                None => Shape::Host,
+            let inside = match only {
+                Some(selection) => only_one(&engine, selection).await,
+                None => None,
+            };
+            // A container that joins another's network has its name.
+            let node = match &inside {
+                Some(_) => Some(engine.node().await?.name),
+                None => None,
             };
             let spec = HelperSpec {
                 name: self.name.clone(),
                 owner: self.owner.to_string(),
                 image: self.image(),
-                shape: shape.clone(),
+                shape: shape(inside.as_ref()),
                 words: vec![WORDS.to_owned()],
                 mounts: Vec::new(),
                 attached: true,
@@ -141,18 +149,24 @@ impl FarHelper {
             let id = made?;
             let attached = engine.attach_helper(&id).await?;
             engine.start_helper(&id).await?;
-            Ok::<_, Error>((engine, shape, attached))
+            Ok::<_, Error>((engine, inside, node, attached))
         })?;
         self.reaper.runs();
         let (line, stream) = Line::start(runtime, engine, attached)?;
         let ours = stream.try_clone().map_err(sys::Error::call("fcntl(F_DUPFD)"))?;
-        self.started = Some(Started { shape, stream: ours, line });
+        self.started = Some(Started { inside, node, stream: ours, line });
         Ok(stream)
     }
 
-    /// Where it is, once it was started: [`Shape::Inside`] opens in its own namespace and nowhere else.
-    pub(crate) fn shape(&self) -> Option<&Shape> {
-        self.started.as_ref().map(|started| &started.shape)
+    /// The container in whose namespace it is, as it was shortly before: it opens there and nowhere
+    /// else.
+    pub(crate) fn inside(&self) -> Option<&Container> {
+        self.started.as_ref()?.inside.as_ref()
+    }
+
+    /// The name of its machine, where the engine was asked for it.
+    pub(crate) fn node(&self) -> Option<&str> {
+        self.started.as_ref()?.node.as_deref()
     }
 
     /// Why the line has ended, as far as that is known: the last lines that the helper's program wrote
