@@ -123,6 +123,23 @@ impl Signals {
     }
 }
 
+impl Signals {
+    /// Gives the calling thread's signals their default action back: one that asks for the end ends the
+    /// process from here on, at once. Those that have arrived and were not taken count as well.
+    pub fn release(self) {
+        // SAFETY: plain numbers, for which zero is a value.
+        let mut set: libc::sigset_t = unsafe { mem::zeroed() };
+        // SAFETY: valid for writes.
+        unsafe { libc::sigemptyset(&raw mut set) };
+        for signal in Signal::ALL {
+            // SAFETY: an initialised set, and a number that is a signal.
+            unsafe { libc::sigaddset(&raw mut set, signal.number()) };
+        }
+        // SAFETY: an initialised set; the old one is not wanted. It fails for no set that there is.
+        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) };
+    }
+}
+
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -31,6 +31,7 @@ mod main_job;
 mod member;
 mod missed;
 mod namespaces;
+mod narrow;
 mod person;
 mod processes;
 mod record;

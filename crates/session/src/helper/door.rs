@@ -126,7 +126,7 @@ impl Door {
                 let instead_of = helper.instead_of();
                 observer.notice(Notice::ThroughHelper { image: &image, instead_of });
                 let engine = Arc::<EngineDial>::clone(&dial);
-                let stream = helper.start(endpoint, engine, None)?;
+                let stream = helper.start(endpoint, engine, only)?;
                 Ok(Open::Far(OpenFar { stream, dial, helper }))
             }
         }

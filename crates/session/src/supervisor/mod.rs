@@ -3,6 +3,7 @@
 mod attaching;
 mod following;
 mod group;
+mod vigil;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,6 +27,7 @@ use self::{
     attaching::{Left, open_all},
     following::Following,
     group::Group,
+    vigil::Vigil,
 };
 use crate::{
     CommandEnd, Error, Failed, Notice, Observer, Outcome, Request,
@@ -52,6 +54,7 @@ const KEY_RUNNER: u64 = 3;
 const KEY_FOLLOWER: u64 = 4;
 const KEY_STATUS: u64 = 5;
 const KEY_LINK: u64 = 6;
+const KEY_VIGIL: u64 = 7;
 /// From here on a directory of namespaces each.
 const KEY_SANDBOXES: u64 = 8;
 /// From here on a group each.
@@ -111,6 +114,8 @@ struct Supervisor<'a> {
     names: Vec<(IpAddr, String)>,
     /// `None` where the set of targets is fixed.
     following: Option<Following>,
+    /// `Some` where the helper is inside of the only target.
+    vigil: Option<Vigil>,
     /// Nothing new is captured any more.
     stopping: bool,
     /// Somebody has asked for the end.
@@ -193,6 +198,8 @@ impl<'a> Supervisor<'a> {
             }
             None => None,
         };
+        let inside = stage.entrance.inside();
+        let vigil = inside.map(|container| Vigil::start(&stage, container)).transpose()?;
         let mut supervisor = Self {
             stage,
             observer,
@@ -210,6 +217,7 @@ impl<'a> Supervisor<'a> {
             judged_here,
             names: Vec::new(),
             following,
+            vigil,
             stopping: false,
             interrupted: false,
             all_ended: false,
@@ -274,6 +282,9 @@ impl<'a> Supervisor<'a> {
         if let Some(following) = &self.following {
             self.poller.add(following.follower.waker(), KEY_FOLLOWER, Trigger::Level)?;
         }
+        if let Some(vigil) = &self.vigil {
+            self.poller.add(vigil.waker(), KEY_VIGIL, Trigger::Level)?;
+        }
         self.watch_sandboxes()
     }
 
@@ -317,11 +328,12 @@ impl<'a> Supervisor<'a> {
             observer,
             command,
             following,
+            vigil,
             interrupted,
             ..
         } = self;
-        // It may be about to ask the opener for a connection.
-        drop(following);
+        // They may be about to ask the opener for a connection.
+        drop((following, vigil));
         let mut report = pipeline.join()?;
         if let (Some(error), Ending::Stopped, false) =
             (stage.entrance.gone(), &report.ending, interrupted)
@@ -340,6 +352,13 @@ impl<'a> Supervisor<'a> {
                 observer.notice(Notice::Command { command: &command, what: &what });
             }
         }
+        let Parts { entrance, signals, status, .. } = stage;
+        if interrupted {
+            // A far side that says nothing is waited for below, and nobody has to wait for that.
+            drop(status);
+            signals.release();
+        }
+        drop(entrance);
         Ok(Outcome {
             snapshot: report.last,
             ending: report.ending,
@@ -404,6 +423,7 @@ impl<'a> Supervisor<'a> {
                     self.hear_news()?;
                 }
             }
+            KEY_VIGIL => self.keep_vigil()?,
             KEY_SANDBOXES..KEY_TARGET => self.turn_to_sandboxes()?,
             key => {
                 if let Ok(id) = u32::try_from(key - KEY_TARGET) {
