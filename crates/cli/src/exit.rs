@@ -84,6 +84,9 @@ pub(crate) struct Failure {
 const SUDO: &str = "run it with sudo, or as a member of the group that owns the engine's socket \
                     (docker): then a container that the engine starts does what takes rights";
 const LIST: &str = "`whaletap ls` lists what there is";
+const NO_ENGINE: &str = "pid:N, netns:PATH and host of this machine need no engine";
+const ELSEWHERE: &str = "does `docker version` reach it in the same way? pid:N, netns:PATH and host \
+                         are that machine's, too, and are reached through its engine";
 const BUG: &str = "this should not happen and is a bug in whaletap: please report it with the \
                    command line and the output of `whaletap version`";
 
@@ -181,9 +184,8 @@ impl From<&docker::Error> for Failure {
             other => other.hint(),
         };
         let hint = hint.map(str::to_owned).or_else(|| match exit {
-            Exit::EngineUnreachable => {
-                Some("pid:N, netns:PATH and host of this machine need no engine".to_owned())
-            }
+            Exit::EngineUnreachable if error.is_elsewhere() => Some(ELSEWHERE.to_owned()),
+            Exit::EngineUnreachable => Some(NO_ENGINE.to_owned()),
             _ => None,
         });
         Self { exit, lines: vec![chain(error)], place: None, hint }

@@ -234,6 +234,28 @@ impl Error {
         )
     }
 
+    /// Whether an engine was spoken to, or was to be, that is not behind a socket of this machine.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        match self {
+            Self::Tls { endpoint, .. }
+            | Self::WantsTls { endpoint }
+            | Self::Program { endpoint, .. }
+            | Self::SocketAbsent { endpoint }
+            | Self::PermissionDenied { endpoint }
+            | Self::Refused { endpoint }
+            | Self::Unreachable { endpoint, .. }
+            | Self::Timeout { endpoint, .. }
+            | Self::Broken { endpoint, .. }
+            | Self::StreamEnded { endpoint }
+            | Self::NotAnEngine { endpoint, .. }
+            | Self::NoApiVersion { endpoint }
+            | Self::Api { endpoint, .. }
+            | Self::OtherArchitecture { endpoint, .. } => !endpoint.starts_with("unix:"),
+            _ => false,
+        }
+    }
+
     /// What the user can do about it, where that is known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
@@ -248,7 +270,7 @@ impl Error {
                 Some("does the engine over there listen on TCP, and on this port?")
             }
             Self::Refused { .. } => Some("the engine is not running: `systemctl start docker`"),
-            Self::Timeout { endpoint, .. } if !endpoint.starts_with("unix:") => {
+            Self::Timeout { .. } if self.is_elsewhere() => {
                 Some("is the machine reachable from here, and does its engine answer there?")
             }
             Self::Timeout { .. } => Some(

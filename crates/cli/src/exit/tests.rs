@@ -67,6 +67,17 @@ fn the_engines_errors() {
 }
 
 #[test]
+fn what_needs_no_engine_is_named_where_that_is_so() {
+    let ended = |endpoint: &str| docker::Error::StreamEnded { endpoint: endpoint.to_owned() };
+    let hint = |error| Failure::from(session::Error::from(error)).hint.unwrap();
+    assert!(hint(ended("unix:///x")).contains("host of this machine need no engine"));
+    for endpoint in ["tcp://far:2375", "ssh://far", "tcp://far:2376 (context unix)"] {
+        let hint = hint(ended(endpoint));
+        assert!(hint.contains("that machine's, too") && !hint.contains("no engine"), "{hint}");
+    }
+}
+
+#[test]
 fn a_missing_right_names_it_and_the_way_without() {
     let missing = |missing: &str| {
         let (what, missing) = ("capturing".to_owned(), missing.to_owned());

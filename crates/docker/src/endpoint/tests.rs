@@ -241,3 +241,26 @@ fn another_process_gets_the_same_endpoint() {
     words[0] = "carrier pigeon".into();
     assert_eq!(Endpoint::from_words(words), None);
 }
+
+#[test]
+fn dockers_cli_gets_the_same_engine() {
+    let words = |endpoint: Endpoint| {
+        let words = endpoint.options().into_iter();
+        words.map(|word| word.into_string().unwrap()).collect::<Vec<_>>().join(" ")
+    };
+    let dir = config_dir(Some("build"));
+    let contexts = [(Some("build"), &[][..], &[][..]), (None, &[], &[("DOCKER_CONTEXT", "build")])];
+    for (option, hosts, variables) in contexts {
+        let found = resolve(dir.path(), option, hosts, variables).unwrap();
+        assert_eq!(words(found), "--context build");
+    }
+    let host = [("DOCKER_HOST", "ssh://me@far"), ("DOCKER_TLS_VERIFY", "1")];
+    assert_eq!(words(resolve(dir.path(), None, &[], &host).unwrap()), "--host ssh://me@far");
+    let host =
+        [("DOCKER_HOST", "tcp://far:1"), ("DOCKER_TLS", "1"), ("DOCKER_CERT_PATH", "/certs")];
+    assert_eq!(
+        words(resolve(dir.path(), None, &[], &host).unwrap()),
+        "--host tcp://far:1 --tls --tlsverify=false --tlscacert /certs/ca.pem"
+    );
+    assert_eq!(words(Endpoint::unix("/run/x.sock")), "--host unix:///run/x.sock");
+}
