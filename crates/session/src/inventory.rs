@@ -191,7 +191,7 @@ impl Looker {
         let user = person.as_ref().map(|(_, user)| user);
         let door = Door::prepare(way, &query.reach, &query.endpoint, needs_engine, user)?;
         rights::give_up(user, Vec::new(), Sandbox::Auto, &mut Nobody)?;
-        Ok(match door.open(&query.endpoint, None, &mut Nobody)? {
+        Ok(match door.open(&query.endpoint, None, None, &mut Nobody)? {
             Open::Here(OpenHere { opener, dial, helper }) => {
                 Self::Opener { opener, dial, _helper: helper }
             }

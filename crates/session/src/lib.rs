@@ -17,6 +17,7 @@ mod error;
 pub mod exec;
 mod follower;
 mod helper;
+mod interrupt;
 pub mod inventory;
 mod naming;
 mod observer;

@@ -96,13 +96,14 @@ pub(crate) fn prepare(
     };
     // What is followed is not known before it comes.
     let only = (needs_engine && !request.follow).then_some(&request.selection);
-    let (entrance, dial, helper) = match door.open(&request.endpoint, only, observer)? {
-        Open::Here(OpenHere { opener, dial, helper }) => (Entrance::Here(opener), dial, helper),
-        Open::Far(OpenFar { stream, dial, helper }) => {
-            let far = Far::start(stream, helper, request.memory)?;
-            (Entrance::Far(Box::new(far)), dial, None)
-        }
-    };
+    let (entrance, dial, helper) =
+        match door.open(&request.endpoint, only, Some(&signals), observer)? {
+            Open::Here(OpenHere { opener, dial, helper }) => (Entrance::Here(opener), dial, helper),
+            Open::Far(OpenFar { stream, dial, helper }) => {
+                let far = Far::start(stream, helper, request.memory)?;
+                (Entrance::Far(Box::new(far)), dial, None)
+            }
+        };
     let plan = Arc::new(plan);
     let stage =
         Stage { request, entrance, dial, runner, signals, plan, destination, print, status, about };

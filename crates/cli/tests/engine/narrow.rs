@@ -98,6 +98,30 @@ fn interfaces_that_are_not_there_are_told_as_here() {
     assert_eq!(helpers(far.engine()), [""; 0]);
 }
 
+/// An engine that hangs while a helper is to be made.
+#[test]
+fn who_interrupts_is_heard_while_an_engine_says_nothing() {
+    let far = FarHost::start().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("x.pcapng");
+    let pid = far.engine_pid().unwrap();
+    signal(pid, "STOP");
+    for way in &ways(&far)[..2] {
+        let mut running =
+            capture(way, &far, &["web", "-w", file.to_str().unwrap()]).start().unwrap();
+        running.wait_for_line("through a helper container", LIMIT).unwrap();
+        let since = Instant::now();
+        signal(running.pid(), "INT");
+        let finished = running.wait_at_most(LIMIT).unwrap();
+        assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+        assert_ended(&finished, 130, &["interrupted before anything was captured"]);
+        assert!(!file.exists());
+    }
+    signal(pid, "CONT");
+    until("the engine answers", LIMIT, || far.engine().answers());
+    assert_eq!(helpers(far.engine()), [""; 0]);
+}
+
 /// How many sets of descriptors a process waits for.
 fn waits(pid: u32) -> usize {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();

@@ -4,7 +4,10 @@ use std::{os::unix::net::UnixStream, path::PathBuf, sync::Arc};
 
 use docker::{Endpoint, Host, PathDial};
 use opener::Opener;
-use sys::privileges::{self, User};
+use sys::{
+    privileges::{self, User},
+    signals::Signals,
+};
 
 use super::{FarHelper, Helper, Reach, Way};
 use crate::{Error, Notice, Observer, Selection, resolve::EngineDial};
@@ -95,11 +98,12 @@ impl Door {
     }
 
     /// To be called when rights are gone: from here on there are threads. `only` says what is to be
-    /// opened, if that is known by now.
+    /// opened, if that is known by now; `signals` are to end the waiting, where they are held back.
     pub(crate) fn open(
         self,
         endpoint: &Endpoint,
         only: Option<&Selection>,
+        signals: Option<&Signals>,
         observer: &mut dyn Observer,
     ) -> Result<Open, Error> {
         match self {
@@ -118,7 +122,7 @@ impl Door {
                 let instead_of = helper.instead_of();
                 observer.notice(Notice::ThroughHelper { image: &image, instead_of });
                 let engine = Arc::<EngineDial>::clone(&dial);
-                let opener = Arc::new(helper.start(endpoint, engine, only)?);
+                let opener = Arc::new(helper.start(endpoint, engine, only, signals)?);
                 Ok(Open::Here(OpenHere { opener, dial, helper: Some(helper) }))
             }
             Self::Far { mut helper, dial } => {
@@ -126,7 +130,7 @@ impl Door {
                 let instead_of = helper.instead_of();
                 observer.notice(Notice::ThroughHelper { image: &image, instead_of });
                 let engine = Arc::<EngineDial>::clone(&dial);
-                let stream = helper.start(endpoint, engine, only)?;
+                let stream = helper.start(endpoint, engine, only, signals)?;
                 Ok(Open::Far(OpenFar { stream, dial, helper }))
             }
         }

@@ -37,6 +37,7 @@ use sys::{
     lifetime::Lifetime,
     local::{self, Reached},
     process,
+    signals::Signals,
 };
 use tokio::runtime::{self, Runtime};
 
@@ -46,6 +47,7 @@ use self::{
 };
 use crate::{
     Error, Selection,
+    interrupt::unless_interrupted,
     resolve::{self, Demand, Machine},
     rights,
 };
@@ -250,9 +252,10 @@ impl Helper {
         endpoint: &Endpoint,
         dial: Arc<dyn Dial>,
         only: Option<&Selection>,
+        signals: Option<&Signals>,
     ) -> Result<Opener, Error> {
         let runtime = runtime()?;
-        let (shape, channel) = runtime.block_on(async {
+        let work = async {
             let engine = Engine::connect_through(endpoint, dial, DEADLINE).await?;
             let inside = match only {
                 Some(selection) => only_one(&engine, selection).await,
@@ -263,7 +266,8 @@ impl Helper {
             let channel = self.connected(Arc::new(engine), &id).await?;
             self.prove(&channel, &id)?;
             Ok::<_, Error>((shape, channel))
-        })?;
+        };
+        let (shape, channel) = runtime.block_on(unless_interrupted(signals, work))?;
         self.runtime = Some(runtime);
         self.reaper.runs();
         let opener = match shape {

@@ -32,6 +32,7 @@ use self::{
 use crate::{
     CommandEnd, Error, Failed, Notice, Observer, Outcome, Request,
     follower::Follower,
+    interrupt::unless_interrupted,
     naming::Since,
     resolve::Resolved,
     rings::Rings,
@@ -82,7 +83,8 @@ pub fn capture(request: Request, observer: &mut dyn Observer) -> Result<Outcome,
         .enable_all()
         .build()
         .map_err(|source| Error::Capture(capture::Error::Thread { source }))?;
-    let resolved = runtime.block_on(stage.resolve())?;
+    let signals = Some(&stage.signals);
+    let resolved = runtime.block_on(unless_interrupted(signals, stage.resolve()))?;
     drop(runtime);
     let outcome = Supervisor::start(stage, resolved, sandboxes, observer)?.run();
     // Files are complete by now: what is waited for is the end of the container.

@@ -24,7 +24,7 @@ use std::{
 
 use docker::{Dial, Endpoint, Engine, HelperProgram, HelperSpec};
 use model::Container;
-use sys::{lifetime::Lifetime, privileges::User};
+use sys::{lifetime::Lifetime, privileges::User, signals::Signals};
 
 use self::line::Line;
 use super::{
@@ -32,7 +32,7 @@ use super::{
     reaper::{Charge, Reaper},
     runtime, shape,
 };
-use crate::{Error, Selection};
+use crate::{Error, Selection, interrupt::unless_interrupted};
 
 /// What the helper's program is told.
 const WORDS: &str = "stdio";
@@ -117,9 +117,10 @@ impl FarHelper {
         endpoint: &Endpoint,
         dial: Arc<dyn Dial>,
         only: Option<&Selection>,
+        signals: Option<&Signals>,
     ) -> Result<UnixStream, Error> {
         let runtime = runtime()?;
-        let (engine, inside, node, attached) = runtime.block_on(async {
+        let work = async {
             let engine = Engine::connect_through(endpoint, dial, DEADLINE).await?;
             let inside = match only {
                 Some(selection) => only_one(&engine, selection).await,
@@ -150,7 +151,9 @@ impl FarHelper {
             let attached = engine.attach_helper(&id).await?;
             engine.start_helper(&id).await?;
             Ok::<_, Error>((engine, inside, node, attached))
-        })?;
+        };
+        let (engine, inside, node, attached) =
+            runtime.block_on(unless_interrupted(signals, work))?;
         self.reaper.runs();
         let (line, stream) = Line::start(runtime, engine, attached)?;
         let ours = stream.try_clone().map_err(sys::Error::call("fcntl(F_DUPFD)"))?;
