@@ -18,7 +18,7 @@ use opener::{Opened, Opener, Place, Reason, Scope, Spec};
 use sys::{
     machine,
     netlink::Netlink,
-    poll::{Poller, Trigger},
+    poll::{Poller, Trigger, Waker},
     signals::Signals,
 };
 
@@ -306,6 +306,20 @@ impl Entrance {
             Self::Here(_) => None,
             Self::Far(far) => far.link.gone().map(|error| with_last_words(error, &far.helper)),
         }
+    }
+
+    /// Readable once there is something to be told from another machine.
+    pub(crate) fn noticed(&self) -> Option<&Waker> {
+        match self {
+            Self::Here(_) => None,
+            Self::Far(far) => Some(far.link.noticed()),
+        }
+    }
+
+    /// The next of it.
+    pub(crate) fn next_notice(&self) -> Option<String> {
+        let Self::Far(far) = self else { return None };
+        far.link.next_notice().map(|text| format!("{}: {text}", far.host()))
     }
 }
 

@@ -13,11 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use model::NetnsId;
 use sys::poll::{Poller, Trigger, Waker};
 use wire::{
-    Acknowledge, Attach, Batch, Detach, HEARTBEAT, Hello, Host, Kind, Order, Place, Question,
+    Acknowledge, Attach, Batch, Detach, HEARTBEAT, Hello, Host, Kind, Notice, Order, Place,
     Refused, Report, SILENCE, Seen, Settings, Spec, Stream,
 };
 
@@ -25,14 +25,15 @@ use super::{
     arrivals::{Arrivals, Arrived, Asks, Receipt, Used},
     arrived,
     asked::{Answer, Asked},
+    greeting::{Ahead, Greeting, silent},
     outbox::Outbox,
 };
 use crate::{Error, clock};
 
 /// How long the far side may take for its greeting, and for one answer.
 pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
-/// How often it is asked what time it is: the promptest answer is the most exact.
-const CLOCK_QUESTIONS: u64 = 5;
+/// The most of its words for people that wait here.
+const MAX_NOTICES: usize = 64;
 /// How much is read in one go, in bytes.
 const PIECE: usize = 64 * 1024;
 /// The most pieces between two looks at what is to be said.
@@ -53,16 +54,8 @@ pub struct Link {
     host: Host,
     ahead: Ahead,
     next: AtomicU32,
+    notices: Receiver<Notice>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// By how much the far side's clock is ahead of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ahead {
-    /// Nanoseconds; less than 0 where it is behind.
-    pub nanoseconds: i64,
-    /// By how much that may be wrong: half of the way there and back, in nanoseconds.
-    pub uncertainty: u64,
 }
 
 /// A namespace that is captured on the far side.
@@ -97,6 +90,9 @@ pub(super) struct Shared {
     captures: Mutex<HashMap<u32, Capture>>,
     /// Who waits for what is in a namespace.
     pub(super) looks: Mutex<HashMap<u32, Sender<Result<Seen, Refused>>>>,
+    /// Words for people, and who is to be woken for them.
+    notices: Sender<Notice>,
+    noticed: Waker,
     /// Why it has ended.
     gone: OnceLock<String>,
     /// Readable then.
@@ -177,19 +173,22 @@ impl Link {
 
         let waker = Waker::new()?;
         let (orders, queue) = unbounded();
+        let (sender, notices) = bounded(MAX_NOTICES);
         let shared = Arc::new(Shared {
             orders,
             waker: waker.clone(),
             used: Arc::new(Used::new(waker)),
             captures: Mutex::default(),
             looks: Mutex::default(),
+            notices: sender,
+            noticed: Waker::new()?,
             gone: OnceLock::new(),
             gone_waker: Waker::new()?,
         });
         let line = Line::new(greeting, Arc::clone(&shared), queue)?;
         let thread = thread::Builder::new().name("far".to_owned()).spawn(move || line.run());
         let thread = Some(thread.map_err(|source| Error::Thread { source })?);
-        Ok(Self { shared, host, ahead, next: AtomicU32::new(0), thread })
+        Ok(Self { shared, host, ahead, next: AtomicU32::new(0), notices, thread })
     }
 
     /// Where the far side runs.
@@ -247,6 +246,19 @@ impl Link {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Readable once the far side has said something to people, until [`Link::next_notice`] was called.
+    #[must_use]
+    pub fn noticed(&self) -> &Waker {
+        &self.shared.noticed
+    }
+
+    /// What it has said, if there is anything left. Text from outside: not safe for a terminal.
+    #[must_use]
+    pub fn next_notice(&self) -> Option<String> {
+        self.shared.noticed.reset();
+        self.notices.try_recv().ok().map(|notice| notice.text)
+    }
+
     /// Why it has ended, if it has. Text from outside is made safe for a terminal.
     #[must_use]
     pub fn gone(&self) -> Option<Error> {
@@ -268,76 +280,6 @@ impl Drop for Link {
             // A panic has ended the link, and that was told.
             let _ = thread.join();
         }
-    }
-}
-
-fn silent(error: io::Error) -> Error {
-    let why = match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it does not answer".to_owned(),
-        _ => error.to_string(),
-    };
-    Error::FarGone { why }
-}
-
-/// The beginning: question and answer.
-#[derive(Debug)]
-struct Greeting {
-    stream: UnixStream,
-    incoming: Stream,
-}
-
-impl Greeting {
-    /// Says something and reads until `answer` finds what it waits for.
-    fn exchange<T>(
-        &mut self,
-        outbox: Outbox,
-        mut answer: impl FnMut(Kind, &[u8]) -> Option<Result<T, wire::Error>>,
-    ) -> Result<T, Error> {
-        let until = Instant::now() + ANSWERS_WITHIN;
-        let limit = Some(ANSWERS_WITHIN);
-        self.stream.set_read_timeout(limit).map_err(silent)?;
-        self.stream.set_write_timeout(limit).map_err(silent)?;
-        self.stream.write_all(outbox.waiting()).map_err(silent)?;
-        let mut piece = [0; 4096];
-        while Instant::now() < until {
-            while let Some((kind, payload)) = self.incoming.next_message()? {
-                if let Some(answer) = answer(kind, payload) {
-                    return Ok(answer?);
-                }
-            }
-            match self.stream.read(&mut piece).map_err(silent)? {
-                0 => return Err(Error::FarGone { why: "it ended at once".to_owned() }),
-                read => self.incoming.feed(&piece[..read]),
-            }
-        }
-        Err(silent(io::ErrorKind::TimedOut.into()))
-    }
-
-    /// Compares clocks.
-    fn ask_time(&mut self) -> Result<Ahead, Error> {
-        let mut best: Option<Ahead> = None;
-        for number in 0..CLOCK_QUESTIONS {
-            let mut outbox = Outbox::default();
-            outbox.put(Kind::Order, &Order::Clock(Question { number }).to_bytes())?;
-            let before = clock::own();
-            let there = self.exchange(outbox, |kind, payload| {
-                let report = (kind == Kind::Report).then(|| Report::read(payload))?;
-                match report {
-                    Ok(Report::Clock(clock)) if clock.number == number => Some(Ok(clock.now)),
-                    Ok(_) => None,
-                    Err(error) => Some(Err(error)),
-                }
-            })?;
-            let after = clock::own();
-            let uncertainty = after.saturating_sub(before) / 2;
-            let nanoseconds = i128::from(there) - i128::from(before + uncertainty);
-            let nanoseconds = i64::try_from(nanoseconds).unwrap_or(0);
-            let found = Ahead { nanoseconds, uncertainty };
-            if best.is_none_or(|best| found.uncertainty < best.uncertainty) {
-                best = Some(found);
-            }
-        }
-        Ok(best.unwrap_or(Ahead { nanoseconds: 0, uncertainty: 0 }))
     }
 }
 
@@ -589,7 +531,13 @@ impl Shared {
                     None => End::Over,
                 });
             }
-            Report::Clock(_) | Report::Notice(_) | Report::Heartbeat => {}
+            Report::Notice(notice) => {
+                // Who says more than anybody reads is not heard to the end.
+                if self.notices.try_send(notice).is_ok() {
+                    self.noticed.wake();
+                }
+            }
+            Report::Clock(_) | Report::Heartbeat => {}
         }
         Ok(())
     }

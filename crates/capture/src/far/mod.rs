@@ -12,6 +12,7 @@
 mod arrivals;
 mod arrived;
 mod asked;
+mod greeting;
 mod link;
 mod looks;
 mod outbox;
@@ -21,7 +22,8 @@ pub use arrivals::Arrivals;
 pub(crate) use arrivals::Receipt;
 pub use arrived::arrived;
 pub use asked::Asked;
-pub use link::{Ahead, FarCapture, Link};
+pub use greeting::Ahead;
+pub use link::{FarCapture, Link};
 pub use outgoing::{Counts, Outgoing, Patience};
 pub use wire::{ContainerPlace, Host, Place, Reason, Scope, Seen, Settings, Spec};
 

@@ -20,8 +20,8 @@ use whaletap_capture::{
     far::{FarCapture, Link, Place, Scope, Settings, Spec},
 };
 use wire::{
-    Attached, BatchWriter, Clock, Counts, Hello, Host, Interfaces, Kind, Order, PREAMBLE, Reason,
-    Refused, Report, Seen, Settled, Stream, envelope,
+    Attached, BatchWriter, Clock, Counts, Hello, Host, Interfaces, Kind, Notice, Order, PREAMBLE,
+    Reason, Refused, Report, Seen, Settled, Stream, envelope,
 };
 
 use crate::running::{LIMIT, Running, attach, eventually, identity, interfaces};
@@ -452,6 +452,31 @@ fn strangers_and_other_versions_are_told_at_once() {
     far.join().unwrap();
     let error = Link::start(stream, BUILD, SETTINGS).unwrap_err();
     assert!(matches!(error, Error::FarGone { .. }), "{error}");
+}
+
+#[test]
+fn what_a_far_side_says_to_people_reaches_them() {
+    let (stream, far) = played(|far| {
+        far.greet(BUILD);
+        far.attach();
+        for number in 0..100 {
+            let text = format!("the clock was set by {number} ms");
+            far.report(&Report::Notice(Notice { capture: None, text }));
+        }
+        far.wait_for(|order| (order == Order::End).then_some(()));
+    });
+    let link = Link::start(stream, BUILD, SETTINGS).unwrap();
+    let _capture = link.attach(Place::Own, spec()).unwrap();
+    eventually(|| sys::poll::is_readable(link.noticed()).unwrap());
+    let mut told = Vec::new();
+    // Who says more than is read meanwhile is not heard to the end.
+    eventually(|| {
+        told.extend(std::iter::from_fn(|| link.next_notice()));
+        told.len() >= 64
+    });
+    assert_eq!(told[0], "the clock was set by 0 ms");
+    drop(link);
+    far.join().unwrap();
 }
 
 /// It need not say more than that it is there.

@@ -56,10 +56,11 @@ const KEY_FOLLOWER: u64 = 4;
 const KEY_STATUS: u64 = 5;
 const KEY_LINK: u64 = 6;
 const KEY_VIGIL: u64 = 7;
+const KEY_NOTICED: u64 = 8;
 /// From here on a directory of namespaces each.
-const KEY_SANDBOXES: u64 = 8;
+const KEY_SANDBOXES: u64 = 16;
 /// From here on a group each.
-const KEY_TARGET: u64 = 16;
+const KEY_TARGET: u64 = 32;
 
 /// Captures what `request` asks for, until it ends by itself or by a signal.
 ///
@@ -275,6 +276,9 @@ impl<'a> Supervisor<'a> {
         if let Some(link) = self.stage.entrance.link() {
             self.poller.add(link, KEY_LINK, Trigger::Level)?;
         }
+        if let Some(noticed) = self.stage.entrance.noticed() {
+            self.poller.add(noticed, KEY_NOTICED, Trigger::Level)?;
+        }
         if let Some(runner) = &self.stage.runner {
             self.poller.add(runner.channel(), KEY_RUNNER, Trigger::Level)?;
         }
@@ -426,6 +430,11 @@ impl<'a> Supervisor<'a> {
                 }
             }
             KEY_VIGIL => self.keep_vigil()?,
+            KEY_NOTICED => {
+                while let Some(text) = self.stage.entrance.next_notice() {
+                    self.observer.notice(Notice::Remark { text: &text });
+                }
+            }
             KEY_SANDBOXES..KEY_TARGET => self.turn_to_sandboxes()?,
             key => {
                 if let Ok(id) = u32::try_from(key - KEY_TARGET) {
