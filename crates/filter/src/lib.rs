@@ -34,6 +34,7 @@ mod check;
 mod compile;
 mod compiled;
 mod error;
+mod exclusion;
 mod interpreter;
 mod opcode;
 mod packet;

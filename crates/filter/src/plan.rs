@@ -1,6 +1,8 @@
-use model::{Direction, Hatype, Instruction, LinkType, PacketType, Program, Snaplen};
+use model::{Connection, Direction, Hatype, Instruction, LinkType, PacketType, Program, Snaplen};
 
-use crate::{Compiled, Error, Packet, TagPlace, Verdict, Verified, check, opcode};
+use crate::{
+    Compiled, Error, Packet, TagPlace, Verdict, Verified, check, exclusion::exclusion, opcode,
+};
 
 /// What becomes of a namespace's frames: the program for its socket, and what is left to do in
 /// user space.
@@ -106,19 +108,26 @@ impl Plan {
         } else {
             compose(direction, compiled.snaplen, &parts)
         };
-        let length = composed.0.len();
-        let kernel = if length <= Program::MAX_INSTRUCTIONS {
-            composed
-        } else {
-            for part in parts.iter_mut().filter(|part| !part.takes_everything()) {
-                let reason = || format!("it has {length} instructions, the kernel takes 4096");
-                part.in_user_space.get_or_insert_with(reason);
-            }
-            prologue.clone()
-        };
+        let kernel = fitting(composed, &prologue, &mut parts);
         check(&kernel)?;
         let (snaplen, vlan) = (compiled.snaplen, compiled.vlan_in_user_space.clone());
         Ok(Self { snaplen, kernel, prologue, parts, never, vlan_in_user_space: vlan })
+    }
+
+    /// The same plan without the frames of one connection: the kernel refuses them before it looks
+    /// at anything else, with [`Plan::prologue`] too. Frames of devices without a mapping
+    /// ([`LinkType::of`]) are not recognized.
+    ///
+    /// # Errors
+    /// Never: as [`Plan::compose`], whose programs have passed.
+    pub fn without(mut self, connection: &Connection) -> Result<Self, Error> {
+        let before =
+            |program: &Program| Program([exclusion(connection), program.0.clone()].concat());
+        let prologue = before(&self.prologue);
+        let kernel = fitting(before(&self.kernel), &prologue, &mut self.parts);
+        check(&prologue)?;
+        check(&kernel)?;
+        Ok(Self { kernel, prologue, ..self })
     }
 
     /// The program for the socket.
@@ -207,6 +216,20 @@ impl Plan {
     fn part(&self, link_type: LinkType) -> Option<&Part> {
         self.parts.iter().find(|part| part.link_type == link_type)
     }
+}
+
+/// The program, if the kernel takes as long a one: otherwise the prologue, behind which the
+/// expression is evaluated in user space.
+fn fitting(program: Program, prologue: &Program, parts: &mut [Part]) -> Program {
+    let length = program.0.len();
+    if length <= Program::MAX_INSTRUCTIONS {
+        return program;
+    }
+    for part in parts.iter_mut().filter(|part| !part.takes_everything()) {
+        let reason = || format!("it has {length} instructions, the kernel takes 4096");
+        part.in_user_space.get_or_insert_with(reason);
+    }
+    prologue.clone()
 }
 
 const fn op(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {

@@ -3,6 +3,7 @@
 //! Everything here is data: no I/O, no system call, no Docker JSON. Each word has one file, and
 //! every other crate uses these words and no synonyms. `ARCHITECTURE.md` has the table of words.
 
+mod connection;
 mod container;
 mod direction;
 mod frame;
@@ -15,6 +16,7 @@ mod snaplen;
 mod stats;
 mod target;
 
+pub use connection::Connection;
 pub use container::{Compose, Container, ContainerState, Endpoint, Swarm};
 pub use direction::{Direction, PacketType};
 pub use frame::FrameParts;
