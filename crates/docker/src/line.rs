@@ -3,10 +3,12 @@ use std::{
     io::{self, PipeReader},
     os::{fd::OwnedFd, unix::net::UnixStream},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
+use model::Connection as TcpConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection to an engine that a [`crate::Dial`] has made: a socket, and the program behind it
@@ -23,6 +25,18 @@ struct Behind {
     complaints: PipeReader,
     /// Ends the program when it is dropped.
     leash: Box<dyn Send>,
+    trace: Option<Trace>,
+}
+
+/// Finds the TCP connection that the program behind a line has made.
+#[derive(Clone)]
+pub(crate) struct Trace(Arc<dyn Fn() -> Option<TcpConnection> + Send + Sync>);
+
+impl Trace {
+    /// The connection, if it is known and the only one. May block for a moment.
+    pub(crate) fn follow(&self) -> Option<TcpConnection> {
+        (self.0)()
+    }
 }
 
 impl fmt::Debug for Behind {
@@ -37,7 +51,19 @@ impl Line {
     /// connection is not needed any more: that must end the program.
     #[must_use]
     pub fn through(stream: UnixStream, complaints: PipeReader, leash: impl Send + 'static) -> Self {
-        Self { stream, program: Some(Behind { complaints, leash: Box::new(leash) }) }
+        Self { stream, program: Some(Behind { complaints, leash: Box::new(leash), trace: None }) }
+    }
+
+    /// The same, of which it can be asked by which TCP connection its program leads to the engine.
+    #[must_use]
+    pub fn traced(
+        mut self,
+        by: impl Fn() -> Option<TcpConnection> + Send + Sync + 'static,
+    ) -> Self {
+        if let Some(behind) = &mut self.program {
+            behind.trace = Some(Trace(Arc::new(by)));
+        }
+        self
     }
 
     /// For the runtime: the stream, and what the program behind it complains.
@@ -45,10 +71,10 @@ impl Line {
         self.stream.set_nonblocking(true)?;
         let stream = tokio::net::UnixStream::from_std(self.stream)?;
         Ok(match self.program {
-            Some(Behind { complaints, leash }) => {
-                (Wire { stream, _leash: Some(leash) }, Some(complaints.into()))
+            Some(Behind { complaints, leash, trace }) => {
+                (Wire { stream, trace, _leash: Some(leash) }, Some(complaints.into()))
             }
-            None => (Wire { stream, _leash: None }, None),
+            None => (Wire { stream, trace: None, _leash: None }, None),
         })
     }
 }
@@ -62,12 +88,17 @@ impl From<UnixStream> for Line {
 /// A [`Line`] as the HTTP client takes it.
 pub(crate) struct Wire {
     stream: tokio::net::UnixStream,
+    trace: Option<Trace>,
     _leash: Option<Box<dyn Send>>,
 }
 
 impl Connection for Wire {
     fn connected(&self) -> Connected {
-        Connected::new()
+        match &self.trace {
+            // The client puts it beside each answer.
+            Some(trace) => Connected::new().extra(trace.clone()),
+            None => Connected::new(),
+        }
     }
 }
 

@@ -19,16 +19,22 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{
         Client,
-        connect::{Connect, HttpConnector},
+        connect::{Connect, HttpConnector, HttpInfo},
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
+use model::Connection as TcpConnection;
 use rustls::ClientConfig;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
-use crate::{Dial, complaints::Complaints, dial::dial, line::Wire};
+use crate::{
+    Dial,
+    complaints::Complaints,
+    dial::dial,
+    line::{Trace, Wire},
+};
 
 /// How long an idle connection is kept. Shorter than any engine's own patience, and long enough to
 /// serve a list and its inspects.
@@ -166,12 +172,13 @@ impl Streams {
     }
 
     /// Asks for something behind which the connection is no longer HTTP's: from then on it carries
-    /// what both sides say, each whenever it likes.
+    /// what both sides say, each whenever it likes. Beside it, the TCP connection by which it leads to
+    /// the engine, if that is known.
     pub(crate) async fn take_over(
         &self,
         api: &AgreedVersion,
         path: &str,
-    ) -> Result<TokioIo<Upgraded>, ApiError> {
+    ) -> Result<(TokioIo<Upgraded>, Option<TcpConnection>), ApiError> {
         let request = Request::post(api.path(path))
             .header(CONNECTION, "Upgrade")
             .header(UPGRADE, "tcp")
@@ -180,7 +187,18 @@ impl Streams {
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(refusal(answer).await?);
         }
-        Ok(TokioIo::new(upgrade::on(answer).await?))
+        let connection = connection(&answer);
+        Ok((TokioIo::new(upgrade::on(answer).await?), connection))
+    }
+}
+
+/// The TCP connection by which an answer came: our own, or that of the program behind the line.
+fn connection(answer: &Response<Incoming>) -> Option<TcpConnection> {
+    let beside = answer.extensions();
+    let own = beside.get::<HttpInfo>().map(|own| (own.local_addr(), own.remote_addr()));
+    match own {
+        Some((here, there)) => TcpConnection::between(here, there),
+        None => beside.get::<Trace>()?.follow(),
     }
 }
 

@@ -13,7 +13,7 @@ use capture::{
     Means, Sockets,
     far::{self, Ahead, Asked, FarCapture, Link, Seen, Settings},
 };
-use model::{Container, Interface, NetnsId};
+use model::{Connection, Container, Interface, NetnsId};
 use opener::{Opened, Opener, Place, Reason, Scope, Spec};
 use sys::{
     machine,
@@ -274,14 +274,35 @@ impl Entrance {
         let Self::Far(far) = self else { return command_line.to_owned() };
         let link = &far.link;
         let Ahead { nanoseconds, uncertainty } = link.ahead();
+        let left_out = self.left_out().map(|it| format!("; {}", not_captured(&it)));
+        let left_out = left_out.unwrap_or_default();
         format!(
-            "{command_line}; times are those of {}, whose clock was {:.6} s ahead of this machine's \
+            "{command_line}{left_out}; times are those of {}, whose clock was {:.6} s ahead of this machine's \
              when the capture began, give or take {:.6} s",
             far.host(),
             Duration::from_nanos(nanoseconds.unsigned_abs()).as_secs_f64()
                 * if nanoseconds < 0 { -1.0 } else { 1.0 },
             Duration::from_nanos(uncertainty).as_secs_f64(),
         )
+    }
+
+    /// The connection by which what is captured elsewhere travels here: it is not to be captured. `None`
+    /// where there is none, or it is not known.
+    ///
+    /// It is left out of every capture elsewhere, because programs are made before it is known what
+    /// leads to the namespace that it passes through; in others it cannot occur.
+    pub(crate) fn left_out(&self) -> Option<Connection> {
+        match self {
+            Self::Here(_) => None,
+            Self::Far(far) => far.helper.connection(),
+        }
+    }
+
+    /// The same in words, where it passes through this namespace.
+    pub(crate) fn left_out_of(&self, netns: NetnsId) -> Option<String> {
+        let Self::Far(far) = self else { return None };
+        let passes = far.link.host().netns == netns;
+        self.left_out().filter(|_| passes).map(|connection| not_captured(&connection))
     }
 
     /// Whole seconds by which times are to be moved to be this machine's.
@@ -345,6 +366,10 @@ fn wait_for(asked: &Asked, signals: Option<&Signals>) -> Result<(), Error> {
         poller.wait(Some(asked.left()))?;
     }
     Ok(())
+}
+
+fn not_captured(connection: &Connection) -> String {
+    format!("{connection} is not captured: it carries the capture")
 }
 
 fn refused(target: &str, source: opener::Error) -> Error {

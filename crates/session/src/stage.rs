@@ -104,6 +104,10 @@ pub(crate) fn prepare(
                 (Entrance::Far(Box::new(far)), dial, None)
             }
         };
+    let plan = match entrance.left_out() {
+        Some(connection) => plan.without(&connection),
+        None => plan,
+    };
     let plan = Arc::new(plan);
     let stage =
         Stage { request, entrance, dial, runner, signals, plan, destination, print, status, about };

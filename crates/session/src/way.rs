@@ -2,8 +2,12 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
     io,
-    os::{fd::AsFd as _, unix::net::UnixStream},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{fs::MetadataExt as _, net::UnixStream},
+    },
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -33,7 +37,7 @@ pub(crate) fn through_program(
     user: Option<&User>,
 ) -> Result<Option<EngineDial>, Error> {
     let Some(words) = endpoint.program() else { return Ok(None) };
-    let runner = Mutex::new(Runner::start(user)?);
+    let runner = Arc::new(Mutex::new(Runner::start(user)?));
     Ok(Some(EngineDial::Program(RunnerDial { runner, words })))
 }
 
@@ -41,7 +45,7 @@ pub(crate) fn through_program(
 #[derive(Debug)]
 pub(crate) struct RunnerDial {
     /// Nobody else gives it orders.
-    runner: Mutex<Runner>,
+    runner: Arc<Mutex<Runner>>,
     words: Vec<OsString>,
 }
 
@@ -54,6 +58,9 @@ impl Dial for RunnerDial {
         runner
             .run_dialling(&self.words, theirs.as_fd(), stderr.as_fd(), held.as_fd())
             .map_err(io::Error::other)?;
-        Ok(Line::through(ours, complaints, leash))
+        let (asked, number) =
+            (Arc::clone(&self.runner), File::from(OwnedFd::from(theirs)).metadata()?.ino());
+        let trace = move || asked.lock().unwrap_or_else(PoisonError::into_inner).trace(number);
+        Ok(Line::through(ours, complaints, leash).traced(trace))
     }
 }

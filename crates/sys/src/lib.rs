@@ -6,6 +6,7 @@
 
 pub mod channel;
 pub mod companion;
+pub mod connections;
 pub mod disk;
 mod error;
 pub mod inotify;

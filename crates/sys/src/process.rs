@@ -31,6 +31,9 @@ const CONTAINER_ID: usize = 64;
 /// (`proc_pid_stat(5)`: field 22, and that one is field 3).
 const START_FIELD: usize = 19;
 
+/// Where `pgrp` stands there: field 5.
+const GROUP_FIELD: usize = 2;
+
 /// In a second.
 const NANOSECONDS: u128 = 1_000_000_000;
 
@@ -253,6 +256,15 @@ pub fn newest() -> Result<Vec<u32>, Error> {
         .collect();
     sort_by_age(&mut pids, last.unwrap_or(u32::MAX));
     Ok(pids)
+}
+
+/// The number of a process's group; `None` when it has ended.
+#[must_use]
+pub fn group(pid: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(GROUP_FIELD)?.parse().ok()
 }
 
 /// Puts the newest first, where `last` is the number that was given out last.

@@ -8,6 +8,7 @@ use std::{fmt, io, sync::Arc};
 
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use model::Connection;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 
 use crate::Error;
@@ -21,13 +22,15 @@ const HEADER: usize = 8;
 
 /// Both directions of a connection that the engine has left to us.
 pub(super) fn attached(
-    connection: TokioIo<Upgraded>,
+    stream: TokioIo<Upgraded>,
+    connection: Option<Connection>,
     endpoint: Arc<str>,
 ) -> (AttachedInput, AttachedOutput) {
-    let (read, write) = split(connection);
+    let (read, write) = split(stream);
     let input = AttachedInput { stream: write, endpoint: Arc::clone(&endpoint) };
     let output = AttachedOutput {
         stream: read,
+        connection,
         endpoint,
         buffer: vec![0; PIECE].into_boxed_slice(),
         at: 0,
@@ -75,6 +78,7 @@ impl AttachedInput {
 /// wait.
 pub struct AttachedOutput {
     stream: ReadHalf<TokioIo<Upgraded>>,
+    connection: Option<Connection>,
     endpoint: Arc<str>,
     buffer: Box<[u8]>,
     /// What is in the buffer and has not been looked at yet.
@@ -90,6 +94,13 @@ impl fmt::Debug for AttachedOutput {
 }
 
 impl AttachedOutput {
+    /// The TCP connection that both directions have, as this machine sees it. `None` where there is
+    /// none, or it is that of a program that has not exactly one.
+    #[must_use]
+    pub fn connection(&self) -> Option<Connection> {
+        self.connection
+    }
+
     /// What comes next; `None` when the program has ended, or has closed both of its outputs. Where
     /// a program leads to the engine its end looks the same ([`Engine::complaint`]).
     ///

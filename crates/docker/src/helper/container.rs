@@ -163,7 +163,8 @@ impl Engine {
     pub async fn attach_helper(&self, id: &str) -> Result<(AttachedInput, AttachedOutput), Error> {
         let path = format!("/containers/{id}/attach?stream=1&stdin=1&stdout=1&stderr=1");
         let taken = self.within_deadline(self.streams.take_over(&self.api, &path)).await?;
-        Ok(attached(taken, Arc::clone(&self.endpoint)))
+        let (stream, connection) = taken;
+        Ok(attached(stream, connection, Arc::clone(&self.endpoint)))
     }
 
     /// Starts a helper container.

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use model::Connection;
 use sys::{
     channel::Channel,
     companion,
@@ -26,6 +27,8 @@ use crate::Error;
 const LAST_COMPLAINTS: Duration = Duration::from_millis(250);
 /// How long the end waits for the printing program, which has been told that nothing follows.
 const PRINTING_ENDS: Duration = Duration::from_secs(5);
+/// How long the runner may take to find the connection of a program.
+const TRACED_WITHIN: Duration = Duration::from_secs(2);
 /// `errno(3)`.
 const E2BIG: i32 = 7;
 
@@ -109,6 +112,21 @@ impl Runner {
         held: BorrowedFd<'_>,
     ) -> Result<(), Error> {
         self.send(Order::Dialling, command, &[stream, stderr, held])
+    }
+
+    /// By which TCP connection a program leads to an engine that was started with this `stream`'s
+    /// number ([`Runner::run_dialling`]), as far as that is known. For runners that tell nothing else.
+    pub(crate) fn trace(&self, stream: u64) -> Option<Connection> {
+        self.channel.send(&Order::Trace.with(stream.to_string().as_bytes()), &[]).ok()?;
+        let mut poller = Poller::new().ok()?;
+        poller.add(&self.channel, 0, Trigger::Level).ok()?;
+        if poller.wait(Some(TRACED_WITHIN)).ok()?.is_empty() {
+            return None;
+        }
+        match self.news()? {
+            News::Traced(connection) => connection,
+            _ => None,
+        }
     }
 
     fn send<W: AsRef<OsStr>>(

@@ -6,6 +6,7 @@ use std::{
     os::unix::ffi::{OsStrExt, OsStringExt},
 };
 
+use model::Connection;
 use sys::{privileges::User, signals::Signal};
 
 use crate::CommandEnd;
@@ -31,16 +32,20 @@ pub(super) enum Order {
     /// A program that leads to an engine: its input and output, its standard error, and a pipe
     /// whose reader is away when it is needed no longer.
     Dialling,
+    /// A question: by which TCP connection such a program leads there. Its input's number comes
+    /// along.
+    Trace,
 }
 
 impl Order {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Words,
         Self::Background,
         Self::Reading,
         Self::Foreground,
         Self::Signal,
         Self::Dialling,
+        Self::Trace,
     ];
 
     fn tag(self) -> u8 {
@@ -51,6 +56,7 @@ impl Order {
             Self::Foreground => b'f',
             Self::Signal => b's',
             Self::Dialling => b'd',
+            Self::Trace => b't',
         }
     }
 
@@ -145,6 +151,8 @@ pub(crate) enum News {
     },
     /// It has ended, or could not be started: the last that is told of it.
     Ended(CommandEnd),
+    /// The answer to the question for a connection; `None` where there is not exactly one.
+    Traced(Option<Connection>),
 }
 
 impl News {
@@ -160,6 +168,8 @@ impl News {
                 format!("n{}", source.raw_os_error().unwrap_or(EINVAL))
             }
             Self::Ended(CommandEnd::Unknown) => "u".to_owned(),
+            Self::Traced(Some(Connection { here, there })) => format!("t{here} {there}"),
+            Self::Traced(None) => "t".to_owned(),
         }
         .into_bytes()
     }
@@ -182,6 +192,12 @@ impl News {
                 Self::Ended(CommandEnd::NotStarted { source })
             }
             'u' => Self::Ended(CommandEnd::Unknown),
+            't' if rest.is_empty() => Self::Traced(None),
+            't' => {
+                let (here, there) = rest.split_once(' ')?;
+                let connection = Connection::between(here.parse().ok()?, there.parse().ok()?)?;
+                Self::Traced(Some(connection))
+            }
             _ => return None,
         })
     }
@@ -233,11 +249,13 @@ mod tests {
 
     #[test]
     fn news_come_back() {
-        for text in ["cnice\0exit status: 1", "p", "s77", "e3", "k15", "n2", "u"] {
+        for text in
+            ["cnice\0exit status: 1", "p", "s77", "e3", "k15", "n2", "u", "t", "t[::1]:5 [::2]:22"]
+        {
             let news = News::parse(text.as_bytes()).unwrap();
             assert_eq!(news.to_bytes(), text.as_bytes(), "{news:?}");
         }
-        for text in ["", "c", "sx", "x", "é"] {
+        for text in ["", "c", "sx", "x", "é", "t1", "t1.2.3.4:5 [::1]:6"] {
             assert!(News::parse(text.as_bytes()).is_none(), "{text}");
         }
     }

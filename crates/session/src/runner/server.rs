@@ -4,15 +4,19 @@ use std::{
     io::Write as _,
     os::{
         fd::OwnedFd,
-        unix::process::{CommandExt, ExitStatusExt},
+        unix::{
+            fs::MetadataExt as _,
+            process::{CommandExt, ExitStatusExt},
+        },
     },
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
+use model::Connection;
 use sys::{
     channel::Channel,
-    companion,
+    companion, connections,
     poll::{Poller, Trigger, is_unread},
     privileges::{self, Account},
     process::{self, PidFd, spawn_leashed, spawn_unmasked},
@@ -81,6 +85,10 @@ pub(super) fn run_commands(channel: &Channel, account: Option<&Account>) -> Resu
         let Some((order, text)) = Order::parse(&message.bytes) else {
             return Err(sys::Error::Malformed { what: "an order that does not read" });
         };
+        if order == Order::Trace {
+            tell(channel, &News::Traced(trace(text, &jobs)));
+            continue;
+        }
         if order == Order::Signal {
             let foreground = jobs.iter().find(|job| job.order == Order::Foreground);
             if let (Some(signal), Some(Job { pidfd: Some(pidfd), .. })) =
@@ -130,6 +138,17 @@ pub(super) fn run_commands(channel: &Channel, account: Option<&Account>) -> Resu
     }
 }
 
+/// The connection of the program whose input has this number, and of what it has started, if there is
+/// exactly one: ssh with a master of connections has none, and who asks is told that nothing is known.
+fn trace(line: &[u8], jobs: &[Job]) -> Option<Connection> {
+    let line = std::str::from_utf8(line).ok()?.parse().ok();
+    let job = jobs.iter().find(|job| job.line.is_some() && job.line == line)?;
+    match connections::of_group(job.child.id()).ok()?.as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    }
+}
+
 /// A command that runs.
 #[derive(Debug)]
 struct Job {
@@ -142,6 +161,8 @@ struct Job {
     stdout: Option<OwnedFd>,
     /// Of one that leads to an engine: nobody needs it when this has no reader.
     held: Option<OwnedFd>,
+    /// The number of its input.
+    line: Option<u64>,
 }
 
 impl Drop for Job {
@@ -165,7 +186,7 @@ impl Job {
         let mut stream = || descriptors.next().ok_or_else(without);
         let mut command;
         let (mut kept, mut held) = (None, None);
-        let mut complains_to = None;
+        let (mut complains_to, mut number) = (None, None);
         match order {
             Order::Foreground => {
                 command = Command::new(&words[0]);
@@ -180,7 +201,8 @@ impl Job {
             }
             Order::Dialling => {
                 command = Command::new(&words[0]);
-                let (line, stderr) = (stream()?, stream()?);
+                let (line, stderr) = (File::from(stream()?), stream()?);
+                number = Some(line.metadata()?.ino());
                 held = Some(stream()?);
                 complains_to = Some(File::from(stderr.try_clone()?));
                 command.args(&words[1..]).stdin(line.try_clone()?).stdout(line).stderr(stderr);
@@ -207,7 +229,7 @@ impl Job {
         let watched = order != Order::Background;
         // Its number is its own until it is collected. Without one it is looked at now and then.
         let pidfd = watched.then(|| PidFd::open(child.id()).ok()).flatten();
-        Ok(Self { order, name: name(words), child, pidfd, stdout: kept, held })
+        Ok(Self { order, name: name(words), child, pidfd, stdout: kept, held, line: number })
     }
 
     /// Kills it where nobody needs it any more. Its end is told like any other's.

@@ -112,6 +112,9 @@ impl Supervisor<'_> {
         if group.is_host_network() {
             self.observer.notice(Notice::HostNetwork { name: &name });
         }
+        if let Some(text) = self.stage.entrance.left_out_of(group.netns) {
+            self.observer.notice(Notice::Remark { text: &text });
+        }
         for interface in &opened.missing {
             self.observer.notice(Notice::MissingInterface { name: &name, interface });
         }

@@ -23,7 +23,7 @@ use std::{
 };
 
 use docker::{Dial, Endpoint, Engine, HelperProgram, HelperSpec};
-use model::Container;
+use model::{Connection, Container};
 use sys::{lifetime::Lifetime, privileges::User, signals::Signals};
 
 use self::line::Line;
@@ -74,6 +74,7 @@ struct Started {
     /// The client's end of the line.
     stream: UnixStream,
     line: Line,
+    connection: Option<Connection>,
 }
 
 impl FarHelper {
@@ -155,9 +156,10 @@ impl FarHelper {
         let (engine, inside, node, attached) =
             runtime.block_on(unless_interrupted(signals, work))?;
         self.reaper.runs();
+        let connection = attached.1.connection();
         let (line, stream) = Line::start(runtime, engine, attached)?;
         let ours = stream.try_clone().map_err(sys::Error::call("fcntl(F_DUPFD)"))?;
-        self.started = Some(Started { inside, node, stream: ours, line });
+        self.started = Some(Started { inside, node, stream: ours, line, connection });
         Ok(stream)
     }
 
@@ -170,6 +172,11 @@ impl FarHelper {
     /// The name of its machine, where the engine was asked for it.
     pub(crate) fn node(&self) -> Option<&str> {
         self.started.as_ref()?.node.as_deref()
+    }
+
+    /// The TCP connection by which the line leads there, as this machine sees it, if that is known.
+    pub(crate) fn connection(&self) -> Option<Connection> {
+        self.started.as_ref()?.connection
     }
 
     /// Why the line has ended, as far as that is known: the last lines that the helper's program wrote
