@@ -71,7 +71,10 @@ pub enum What {
 
 /// What the engine is asked for, in its words. Whole words: engines compare them with whole
 /// actions, so that the checks themselves (`exec_create`, `health_status: running`) wake nobody.
-pub(crate) const WORDS: [&str; 13] = [
+///
+/// Podman compares them with words of its own, although it tells some events by docker's: the last
+/// two are podman's for `die` and `destroy`, and mean nothing to docker.
+pub(crate) const WORDS: [&str; 15] = [
     "create",
     "start",
     "restart",
@@ -85,6 +88,8 @@ pub(crate) const WORDS: [&str; 13] = [
     "disconnect",
     "health_status: healthy",
     "health_status: unhealthy",
+    "died",
+    "remove",
 ];
 
 /// An event in the engine's JSON. Source: `GET /events` of the Engine API.
@@ -150,13 +155,13 @@ fn what(action: &str, attributes: &mut BTreeMap<String, String>) -> Option<What>
         "create" => What::Created,
         "start" => What::Started,
         "restart" => What::Restarted,
-        "die" => {
+        "die" | "died" => {
             attributes.remove("execDuration");
             let code = attributes.remove("exitCode");
             What::Died { exit_code: code.and_then(|code| code.parse().ok()) }
         }
         "oom" => What::OutOfMemory,
-        "destroy" => What::Destroyed,
+        "destroy" | "remove" => What::Destroyed,
         "rename" => {
             let from = attributes.remove("oldName").unwrap_or_default();
             What::Renamed { from: from.strip_prefix('/').unwrap_or(&from).to_owned() }
