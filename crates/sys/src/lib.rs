@@ -23,5 +23,6 @@ pub mod privileges;
 pub mod process;
 pub mod ring;
 pub mod signals;
+pub mod userns;
 
 pub use error::Error;

@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     io::Read,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     path::{Path, PathBuf},
     thread,
 };
@@ -114,6 +114,24 @@ impl Netns {
     #[must_use]
     pub fn id(&self) -> NetnsId {
         self.id
+    }
+
+    /// Whether it belongs to the calling process's user namespace, or to one within: where rights of
+    /// this process count at all (`NS_GET_USERNS` of `ioctl_ns(2)`).
+    ///
+    /// # Minimum kernel version
+    /// 4.9.
+    #[must_use]
+    pub fn is_of_our_users(&self) -> bool {
+        const NS_GET_USERNS: libc::c_ulong = 0xb701;
+        // SAFETY: the descriptor is open, and this request takes no argument.
+        let owner = unsafe { libc::ioctl(self.fd.as_raw_fd(), NS_GET_USERNS) };
+        if owner < 0 {
+            return false;
+        }
+        // SAFETY: the kernel has just made this descriptor for us, and nobody else has it.
+        drop(unsafe { OwnedFd::from_raw_fd(owner) });
+        true
     }
 
     /// Moves the calling thread into the namespace, for a process that is about to become another
@@ -233,7 +251,6 @@ fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Res
 /// Whether a namespace file is of the network kind (`NS_GET_NSTYPE` of `ioctl_ns(2)`).
 fn is_network(fd: &OwnedFd) -> bool {
     const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
-    use std::os::fd::AsRawFd;
     // SAFETY: the descriptor is open, and this request takes no argument.
     unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) == libc::CLONE_NEWNET }
 }

@@ -2,10 +2,13 @@
 //! ending with one's parent, and not keeping descriptors by accident.
 
 use std::{
-    fs, io, mem,
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Read},
+    mem,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-        unix::process::CommandExt,
+        unix::{ffi::OsStringExt, process::CommandExt},
     },
     process::{Child, Command},
     ptr,
@@ -33,6 +36,18 @@ const START_FIELD: usize = 19;
 
 /// Where `pgrp` stands there: field 5.
 const GROUP_FIELD: usize = 2;
+
+/// Where `ppid` stands there: field 4.
+const PARENT_FIELD: usize = 1;
+
+/// What is said of a `/proc/PID/stat` that is none.
+const UNREADABLE_STATUS: Error = Error::Malformed { what: "the status of a process does not read" };
+
+/// How much of a command line is read, in bytes.
+const WORDS: u64 = 64 * 1024;
+
+/// How much of an environment is read, in bytes.
+const ENVIRONMENT: u64 = 1024 * 1024;
 
 /// In a second.
 const NANOSECONDS: u128 = 1_000_000_000;
@@ -112,15 +127,90 @@ impl PidFd {
     /// # Errors
     /// `ESRCH` when the process has ended; when /proc cannot be read.
     pub fn started(&self) -> Result<u64, Error> {
-        let path = format!("/proc/{}/stat", self.pid);
-        let stat = fs::read(&path).map_err(Error::path("read", path));
-        self.require_alive()?;
-        let ticks = start_ticks(&String::from_utf8_lossy(&stat?))
-            .ok_or(Error::Malformed { what: "the status of a process does not read" })?;
+        let ticks = start_ticks(&self.stat()?).ok_or(UNREADABLE_STATUS)?;
         let since_boot =
             u128::from(ticks) * NANOSECONDS / u128::from(clock_ticks_per_second().max(1));
         let boot = nanoseconds(ClockId::Realtime).saturating_sub(nanoseconds(ClockId::Boottime));
         Ok(u64::try_from(boot + since_boot).unwrap_or(u64::MAX))
+    }
+
+    /// The process that it is a child of, held: the one that started it, or whoever takes the place
+    /// of one that has ended. `None` where that is in no pid namespace of ours.
+    ///
+    /// # Errors
+    /// `ESRCH` when either has ended; when /proc cannot be read.
+    pub fn parent(&self) -> Result<Option<Self>, Error> {
+        let Some(pid) = self.parent_pid()? else { return Ok(None) };
+        let parent = Self::open(pid)?;
+        // Still the same: the number is that of the process which is held.
+        if self.parent_pid()? == Some(pid) { Ok(Some(parent)) } else { Err(gone()) }
+    }
+
+    fn parent_pid(&self) -> Result<Option<u32>, Error> {
+        let stat = self.stat()?;
+        let pid = parent_of(&stat).ok_or(UNREADABLE_STATUS)?;
+        Ok(Some(pid).filter(|pid| *pid != 0))
+    }
+
+    /// The words that it was started with, as it shows them: what a program writes over its own is
+    /// up to it. At most 64 KiB.
+    ///
+    /// # Errors
+    /// `ESRCH` when the process has ended; when /proc cannot be read.
+    pub fn words(&self) -> Result<Vec<String>, Error> {
+        let path = format!("/proc/{}/cmdline", self.pid);
+        let mut line = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(WORDS).read_to_end(&mut line));
+        self.require_alive()?;
+        read.map_err(Error::path("read", path))?;
+        let words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+        Ok(words.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
+    }
+
+    /// A variable of the environment in which it was started. Of an environment longer than 1 MiB the
+    /// rest is not looked at.
+    ///
+    /// # Errors
+    /// `ESRCH` when the process has ended; when it may not be looked at.
+    ///
+    /// # Privileges
+    /// `CAP_SYS_PTRACE` for the processes of other users.
+    pub fn variable(&self, name: &str) -> Result<Option<OsString>, Error> {
+        let path = format!("/proc/{}/environ", self.pid);
+        let mut variables = Vec::new();
+        let read =
+            File::open(&path).and_then(|file| file.take(ENVIRONMENT).read_to_end(&mut variables));
+        self.require_alive()?;
+        read.map_err(Error::path("read", path))?;
+        let value = |entry: &[u8]| {
+            entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec)
+        };
+        Ok(variables.split(|byte| *byte == 0).find_map(value).map(OsString::from_vec))
+    }
+
+    /// Whether it sees the same mounts as another process: whether both are in one mount namespace.
+    ///
+    /// # Errors
+    /// `ESRCH` when either has ended; when one may not be looked at.
+    ///
+    /// # Privileges
+    /// `CAP_SYS_PTRACE` for the processes of other users, but for those in a user namespace that is
+    /// the caller's.
+    pub fn shares_mounts_with(&self, other: &Self) -> Result<bool, Error> {
+        let of = |process: &Self| {
+            let path = format!("/proc/{}/ns/mnt", process.pid);
+            let stat = rustix::fs::stat(&path).map_err(Error::path("stat", path));
+            process.require_alive()?;
+            stat.map(|stat| (stat.st_dev, stat.st_ino))
+        };
+        Ok(of(self)? == of(other)?)
+    }
+
+    fn stat(&self) -> Result<String, Error> {
+        let path = format!("/proc/{}/stat", self.pid);
+        let stat = fs::read(&path).map_err(Error::path("read", path));
+        self.require_alive()?;
+        Ok(String::from_utf8_lossy(&stat?).into_owned())
     }
 
     /// Its network namespace.
@@ -154,9 +244,13 @@ impl PidFd {
         pidfd_send_signal(&self.fd, signal).map_err(Error::call("pidfd_send_signal"))
     }
 
-    fn require_alive(&self) -> Result<(), Error> {
-        if self.is_alive()? { Ok(()) } else { Err(Error::call("pidfd_open")(Errno::SRCH)) }
+    pub(crate) fn require_alive(&self) -> Result<(), Error> {
+        if self.is_alive()? { Ok(()) } else { Err(gone()) }
     }
+}
+
+fn gone() -> Error {
+    Error::call("pidfd_open")(Errno::SRCH)
 }
 
 impl AsFd for PidFd {
@@ -262,9 +356,7 @@ pub fn newest() -> Result<Vec<u32>, Error> {
 #[must_use]
 pub fn group(pid: u32) -> Option<u32> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(GROUP_FIELD)?.parse().ok()
+    field(&String::from_utf8_lossy(&stat), GROUP_FIELD)?.parse().ok()
 }
 
 /// Puts the newest first, where `last` is the number that was given out last.
@@ -273,9 +365,17 @@ fn sort_by_age(pids: &mut [u32], last: u32) {
 }
 
 pub(crate) fn start_ticks(stat: &str) -> Option<u64> {
+    field(stat, START_FIELD)?.parse().ok()
+}
+
+fn parent_of(stat: &str) -> Option<u32> {
+    field(stat, PARENT_FIELD)?.parse().ok()
+}
+
+fn field(stat: &str, number: usize) -> Option<&str> {
     // A program's name may hold anything, brackets and blanks too.
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(START_FIELD)?.parse().ok()
+    fields.split_ascii_whitespace().nth(number)
 }
 
 fn nanoseconds(clock: ClockId) -> u128 {
