@@ -1,9 +1,17 @@
-use std::{ffi::OsString, fmt, path::PathBuf};
+use std::{
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use crate::{Error, Host, Tls, context, tls::Material};
 
 /// The context that is not in the store: `DOCKER_HOST`, or the default socket.
 const DEFAULT_CONTEXT: &str = "default";
+
+/// Where engines that run without rights listen, below `XDG_RUNTIME_DIR`: docker's and podman's
+/// documentation.
+const OF_USERS: [&str; 2] = ["docker.sock", "podman/podman.sock"];
 
 /// How long ssh may take to connect and log in: as long as an answer may take with it.
 const SSH_PATIENCE: &str = "ConnectTimeout=10";
@@ -48,6 +56,8 @@ pub enum Source {
     ContextVariable,
     /// `currentContext` of docker's config.json.
     CurrentContext,
+    /// Nobody, and the usual one is not this user's: it is their own.
+    RuntimeDirectory,
     /// Nobody.
     Default,
 }
@@ -60,6 +70,7 @@ impl fmt::Display for Source {
             Self::HostVariable => "from DOCKER_HOST",
             Self::ContextVariable => "from DOCKER_CONTEXT",
             Self::CurrentContext => "from currentContext of config.json",
+            Self::RuntimeDirectory => "found in XDG_RUNTIME_DIR",
             Self::Default => "the default",
         })
     }
@@ -86,6 +97,30 @@ impl Endpoint {
 
     /// Variables by which docker's CLI takes any host for one with TLS.
     pub const TLS_VARIABLES: [&str; 2] = ["DOCKER_TLS", "DOCKER_TLS_VERIFY"];
+
+    /// Where nobody named an engine, and the usual socket is not there or not this user's to use: the
+    /// one that this user runs without rights, rootless docker before podman, by its socket in
+    /// `XDG_RUNTIME_DIR`. `may_connect` says whether this user can connect to a socket.
+    ///
+    /// docker's CLI does not look there: rootless docker's setup makes a context, or says what to put
+    /// into `DOCKER_HOST`.
+    #[must_use]
+    pub fn or_of_this_user(
+        self,
+        runtime_directory: Option<&Path>,
+        may_connect: impl Fn(&Path) -> bool,
+    ) -> Self {
+        let usual = Self::new(Host::default_for(false), None, None, Source::Default);
+        let (Some(directory), true) = (runtime_directory, self == usual) else { return self };
+        if may_connect(Path::new(Host::DEFAULT_SOCKET)) {
+            return self;
+        }
+        let own = OF_USERS.map(|socket| directory.join(socket));
+        match own.into_iter().find(|socket| may_connect(socket)) {
+            Some(socket) => Self { source: Source::RuntimeDirectory, ..Self::unix(socket) },
+            None => self,
+        }
+    }
 
     /// Which engine docker's CLI would talk to: `--context` or `--host`, then `DOCKER_HOST`, then
     /// `DOCKER_CONTEXT`, then `currentContext` of config.json, then the default socket.
@@ -242,7 +277,16 @@ impl Endpoint {
     /// Whether it is a socket of this machine, as far as its address tells that.
     #[must_use]
     pub fn is_socket(&self) -> bool {
-        matches!(self.host, Host::Unix(_))
+        self.socket().is_some()
+    }
+
+    /// That socket.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        match &self.host {
+            Host::Unix(path) => Some(path),
+            _ => None,
+        }
     }
 
     /// This endpoint as words, for another process of this program on this machine, which may read

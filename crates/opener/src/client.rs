@@ -2,7 +2,10 @@
 
 use std::{
     ffi::OsStr,
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     process::Child,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -17,6 +20,7 @@ use sys::{
     poll::{Poller, Trigger},
     process::{PidFd, is_container_id},
     ring::Geometry,
+    userns::UserNs,
 };
 
 use crate::{
@@ -202,6 +206,23 @@ impl Opener {
         Ok(opener)
     }
 
+    /// The same in a user namespace that is this user's, for what a rootless engine runs: the opener
+    /// has no right outside of it.
+    ///
+    /// # Errors
+    /// When the process cannot be started; [`Error::Refused`] where the user namespace cannot be
+    /// joined.
+    ///
+    /// # Privileges
+    /// None, for the owner of the user namespace.
+    pub fn start_among(users: &UserNs, engine: EngineAt) -> Result<Self, Error> {
+        let (child, channel) = companion::start(OsStr::new(ARGV0)).map_err(Error::Channel)?;
+        let opener = Self::new(channel, Process::Child(child));
+        opener.ask_with(None, &Request::Join, &[users.as_fd()])?;
+        opener.ask(&Request::Hello { engine })?;
+        Ok(opener)
+    }
+
     /// Takes an opener that runs already, in a helper container, and has connected to us. Whether it
     /// is the one that was meant is for the caller to find out first.
     ///
@@ -211,7 +232,7 @@ impl Opener {
     pub fn over(channel: Channel, engine: EngineAt) -> Result<Self, Error> {
         let pid = sys::process::peer(&channel).map_err(Error::Channel)?.unwrap_or(0);
         let opener = Self::new(channel, Process::Other(pid));
-        opener.ask_within(Some(GREETS_WITHIN), &Request::Hello { engine })?;
+        opener.ask_with(Some(GREETS_WITHIN), &Request::Hello { engine }, &[])?;
         Ok(opener)
     }
 
@@ -355,14 +376,15 @@ impl Opener {
 
     /// Asks, waits for the answer, and splits off its first byte.
     fn ask(&self, request: &Request) -> Result<sys::channel::Message, Error> {
-        self.ask_within(None, request)
+        self.ask_with(None, request, &[])
     }
 
-    /// The same, and waits no longer than that.
-    fn ask_within(
+    /// The same with descriptors; where there is a limit, no longer than that is waited.
+    fn ask_with(
         &self,
         limit: Option<Duration>,
         request: &Request,
+        descriptors: &[BorrowedFd<'_>],
     ) -> Result<sys::channel::Message, Error> {
         let gone = |error| match error {
             sys::Error::PeerGone => Error::Gone,
@@ -370,7 +392,7 @@ impl Opener {
         };
         let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
         let channel = channel.as_ref().ok_or(Error::Gone)?;
-        channel.send(&request.encode(), &[]).map_err(gone)?;
+        channel.send(&request.encode(), descriptors).map_err(gone)?;
         if let Some(limit) = limit {
             let mut poller = Poller::new().map_err(Error::Channel)?;
             poller.add(channel, 0, Trigger::Level).map_err(Error::Channel)?;

@@ -117,16 +117,21 @@ pub(crate) fn check(path: &str) -> Result<(), Refusal> {
 
 /// The root directory as the engine sees it; our own where the engine is nobody on this machine.
 pub(crate) fn root(engine: &EngineAt) -> Result<Root, Refusal> {
-    let engine = match engine {
+    match process(engine)? {
+        Some(engine) => Ok(Root::of(&engine)?),
+        None => Ok(Root::own()?),
+    }
+}
+
+/// The engine's process, held; `None` where it is nobody on this machine.
+pub(crate) fn process(engine: &EngineAt) -> Result<Option<PidFd>, Refusal> {
+    let pid = match engine {
         EngineAt::Unknown => None,
         EngineAt::Socket(path) => process::peer(dial(path)?)?,
         EngineAt::Process(pid) => Some(*pid),
     };
     // One that began to listen and has ended since has left the socket to another.
-    match engine.and_then(|pid| PidFd::open(pid).ok()) {
-        Some(engine) => Ok(Root::of(&engine)?),
-        None => Ok(Root::own()?),
-    }
+    Ok(pid.and_then(|pid| PidFd::open(pid).ok()))
 }
 
 /// Connects to the engine.

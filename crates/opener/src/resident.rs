@@ -1,10 +1,14 @@
 //! Who lives in a network namespace: the container of a process that is in it.
 
+use std::cell::OnceCell;
+
 use model::NetnsId;
 use sys::{
     netns,
     process::{self, PidFd},
 };
+
+use crate::{directories, monitor, request::EngineAt};
 
 /// The most processes that are looked at for the newest one, which has just been started. Each
 /// takes some 10 µs.
@@ -30,17 +34,22 @@ pub(crate) enum Age {
     Oldest,
 }
 
-/// Finds a process in a namespace whose cgroup names a container. `None` when there is none (yet),
-/// and when /proc does not tell.
-pub(crate) fn find(netns: NetnsId, age: Age) -> Option<Resident> {
+/// Finds a process in a namespace whose cgroup names a container, or whose monitor does. `None` when
+/// there is none (yet), and when /proc does not tell.
+pub(crate) fn find(netns: NetnsId, age: Age, engine: &EngineAt) -> Option<Resident> {
     let pids = process::newest().ok()?;
     let is_there = |pid: &u32| netns::identity_of_process(*pid).is_ok_and(|id| id == netns);
+    let asked = OnceCell::new();
     let prove = |pid: u32| {
-        // Anybody can be in a namespace, without being in a container: an engine's own helpers are.
-        process::container_of(pid).ok()??;
         let process = PidFd::open(pid).ok()?;
-        // All of it again, of a process that is held.
-        let container = process.container().ok()??;
+        // Anybody can be in a namespace, without being in a container: an engine's own helpers are.
+        let container = match process.container().ok()? {
+            Some(container) => container,
+            None => {
+                let engine = asked.get_or_init(|| directories::process(engine).ok().flatten());
+                monitor::container_of(&process, engine.as_ref()?)?
+            }
+        };
         let is_there = process.netns().is_ok_and(|found| found.id() == netns);
         is_there.then_some(Resident { process, container })
     };

@@ -1,7 +1,11 @@
 //! The opener's own side: read a request, do it, answer.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    fs,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::Path,
     thread,
 };
@@ -14,6 +18,7 @@ use sys::{
     poll::{Poller, Trigger},
     privileges::{self, Capability},
     process::{self, PidFd},
+    userns::UserNs,
 };
 
 use crate::{
@@ -33,6 +38,10 @@ pub const ARGV0: &str = "whaletap-opener";
 /// What the opener keeps: entering namespaces, opening packet sockets in them, and looking at
 /// processes of other users to find them.
 const KEPT: [Capability; 3] = [Capability::SYS_ADMIN, Capability::NET_RAW, Capability::SYS_PTRACE];
+
+/// What it keeps beside that where the engine's socket, and the directory in which it has its
+/// namespaces, are another user's than its own: a rootless engine's, for root.
+const TO_REACH_OTHERS: [Capability; 1] = [Capability::DAC_OVERRIDE];
 
 /// Room for a refusal in an answer, in bytes: its characters, of up to four bytes, and numbers. All
 /// of them together never fill it.
@@ -67,7 +76,7 @@ pub fn serve_machine() -> Result<(), sys::Error> {
 
 fn serve_child(paths: impl FnOnce() -> Paths) -> Result<(), sys::Error> {
     let channel = companion::inherited()?;
-    privileges::keep_capabilities(&KEPT)?;
+    privileges::keep_capabilities(&[&KEPT[..], &TO_REACH_OTHERS].concat())?;
     privileges::no_new_privs()?;
     process::die_with_parent()?;
     Server::new(paths())?.serve(&channel)
@@ -130,6 +139,7 @@ impl Server {
                 Err(error) => return Err(error),
             };
             let outcome = match Request::decode(&message.bytes) {
+                Some(Request::Join) => self.join(message.descriptors),
                 Some(request) => self.answer(request),
                 None => Err(unreadable(&message.bytes)),
             };
@@ -140,17 +150,31 @@ impl Server {
         }
     }
 
+    /// Moves this process into a user namespace. Every right that it has is one in there from then
+    /// on.
+    fn join(&mut self, descriptors: Vec<OwnedFd>) -> Result<Reply, Refusal> {
+        let users = descriptors.into_iter().next();
+        let users = users.ok_or_else(|| Refusal::new(Reason::Failed, "no user namespace came"))?;
+        UserNs::from_fd(users)?.join()?;
+        privileges::keep_capabilities(&KEPT)?;
+        Ok(Reply::default())
+    }
+
     fn answer(&mut self, request: Request) -> Result<Reply, Refusal> {
         match request {
+            Request::Join => Err(Refusal::new(Reason::Failed, "no user namespace came")),
             Request::Hello { engine } => {
+                if !is_of_another(&engine) {
+                    privileges::keep_capabilities(&KEPT)?;
+                }
                 self.engine = engine;
                 Ok(Reply::default())
             }
             Request::Open { places, spec } => Ok(together(self.open_all(&places, &spec))),
             Request::Look { place } => {
-                let found = proof::find(&place, &self.directories, &self.paths)?;
+                let found = self.find(&place)?;
                 let netlink = visit(&place, &found.netns, sys::netlink::open)??;
-                let identity = Identity::of(found, &place, Age::Oldest);
+                let identity = Identity::of(found, &place, Age::Oldest, &self.engine);
                 let body = identity.put(Encoder::default()).finish();
                 let descriptors = [netlink].into_iter().chain(identity.pidfd()).collect();
                 Ok(Reply { body, descriptors })
@@ -200,11 +224,31 @@ impl Server {
     }
 
     fn open(&self, place: &Place, spec: &Spec) -> Result<Reply, Refusal> {
-        let found = proof::find(place, &self.directories, &self.paths)?;
+        let found = self.find(place)?;
         let sockets = visit(place, &found.netns, || open::open(spec))??;
         // Attached first, asked afterwards.
-        Ok(opened(Identity::of(found, place, Age::Newest), sockets))
+        Ok(opened(Identity::of(found, place, Age::Newest, &self.engine), sockets))
     }
+
+    /// Finds a namespace in which this process can have rights.
+    fn find(&self, place: &Place) -> Result<Proved, Refusal> {
+        let found = proof::find(place, &self.directories, &self.paths, &self.engine)?;
+        if found.netns.is_of_our_users() {
+            return Ok(found);
+        }
+        let netns = found.netns.id();
+        let message = format_args!(
+            "network namespace {netns} is not the engine's, whose rights are all that there is here, \
+             but the machine's or somebody else's: entering it takes root"
+        );
+        Err(Refusal::new(Reason::NotPermitted, message))
+    }
+}
+
+/// Whether the engine's socket is there, and another user's than this process.
+fn is_of_another(engine: &EngineAt) -> bool {
+    let EngineAt::Socket(path) = engine else { return false };
+    fs::metadata(path).is_ok_and(|socket| socket.uid() != privileges::own_uid())
 }
 
 /// Does something inside a namespace. To enter one's own takes rights, too, which a helper inside of a
@@ -268,10 +312,10 @@ struct Identity {
 
 impl Identity {
     /// Of a namespace that was found without a process, somebody who lives there is looked for.
-    fn of(mut found: Proved, place: &Place, age: Age) -> Self {
+    fn of(mut found: Proved, place: &Place, age: Age, engine: &EngineAt) -> Self {
         let mut container = None;
         if matches!(place, Place::Sandbox { .. })
-            && let Some(resident) = resident::find(found.netns.id(), age)
+            && let Some(resident) = resident::find(found.netns.id(), age, engine)
         {
             found.process = Some(resident.process);
             container = Some(resident.container);

@@ -13,6 +13,9 @@
 //!   by `nss-resolve`, or nscd, names are still looked up by the host. `dig` and everything else
 //!   that reads /etc/resolv.conf asks the container's servers.
 //!
+//! What a rootless engine of this user's runs is entered as its owner, by joining its user namespace
+//! first: the program has all rights in there, none outside, and sees its user as root.
+//!
 //! Who may not enter, and may use the engine's socket, names an [`Image`] that has the program: then
 //! this process becomes docker's command line, which runs it beside the target. Of the target it sees
 //! the network, /etc/resolv.conf and /etc/hosts, and of this host nothing. On an engine elsewhere that is
@@ -31,17 +34,19 @@ use std::{
 
 use docker::{Endpoint, Engine};
 use model::{Origin, Selector, Target};
-use opener::{Proved, Reason};
+use opener::{EngineAt, Proved, Reason};
 use sys::{
     lifetime::Lifetime,
     mount::{PrivateMounts, Root},
     netns::Netns,
+    privileges::{self, Capability},
 };
 
 use crate::{
     Error, Selection,
     naming::place,
     resolve::{self, Demand, Machine, Resolved},
+    rootless::Rootless,
 };
 
 /// Files of the target that the program sees.
@@ -63,6 +68,8 @@ pub struct ExecRequest {
     pub endpoint: Endpoint,
     /// The target: one.
     pub selector: Selector,
+    /// `XDG_RUNTIME_DIR`, where a rootless engine of this user's has its files.
+    pub runtime_directory: Option<PathBuf>,
     /// The program, looked for in `PATH` as a shell would, and its arguments.
     pub command: Vec<OsString>,
     /// Where the program is to come from instead of this host.
@@ -97,7 +104,7 @@ pub struct Image {
 ///
 /// # Privileges
 /// `CAP_SYS_ADMIN`, and `CAP_SYS_PTRACE` for processes of other users; access to the engine's
-/// socket. None where the target's namespace is one's own and no files belong to it.
+/// socket. None where the engine is a rootless one of this user's, or the target's namespace is one's own and no files belong to it.
 pub fn run(request: &ExecRequest) -> Result<Infallible, Error> {
     let machine = Machine::of(&request.endpoint);
     if request.image.is_none() && machine == Machine::Another {
@@ -108,7 +115,7 @@ pub fn run(request: &ExecRequest) -> Result<Infallible, Error> {
         return in_container(request, image, &target);
     }
     if target.origin != Origin::Host {
-        enter(&target)?;
+        enter(&target, request)?;
     }
     let mut words = request.command.iter();
     let program = words.next().map(OsString::as_os_str).unwrap_or_default();
@@ -188,17 +195,33 @@ fn one_target(request: &ExecRequest) -> Result<Target, Error> {
 }
 
 /// Moves the calling thread into the target's network namespace, with its files in place.
-fn enter(target: &Target) -> Result<(), Error> {
+fn enter(target: &Target, request: &ExecRequest) -> Result<(), Error> {
+    let engine = engine(target, request)?;
     let place = place(target)
         .ok_or(io::Error::from(io::ErrorKind::NotFound))
         .map_err(|source| failed(target, sys::Error::call("pidfd_open")(source)))?;
-    let proved = opener::prove(&place).map_err(|source| match source.reason() {
+    let proved = opener::prove(&place, &engine).map_err(|source| match source.reason() {
         Reason::NotPermitted => Error::not_permitted(format!("enter {}", target.name), &source),
         _ => Error::Opener { target: target.name.clone(), source },
     })?;
     // Read while the process is held, and in its own mount namespace, before ours changes.
     let files = files(target, &proved).map_err(|error| failed(target, error))?;
     into(&proved.netns, &files).map_err(|error| failed(target, error))
+}
+
+/// Where the engine is. Where it is a rootless one of this user's, this process is among its users
+/// from then on: there it has all rights.
+fn engine(target: &Target, request: &ExecRequest) -> Result<EngineAt, Error> {
+    let what = format!("enter {}", target.name);
+    if !privileges::effective()?.contains(Capability::SYS_ADMIN) {
+        let directory = request.runtime_directory.as_deref();
+        if let Some(rootless) = Rootless::find(&request.endpoint, directory, &what)? {
+            rootless.users().join().map_err(|error| failed(target, error))?;
+            return Ok(rootless.engine());
+        }
+    }
+    let socket = request.endpoint.socket().and_then(Path::to_str);
+    Ok(socket.map_or(EngineAt::Unknown, |path| EngineAt::Socket(path.to_owned())))
 }
 
 /// A file and what is to stand in it.

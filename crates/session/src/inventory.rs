@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 use capture::far::Seen;
 use docker::{Endpoint, Engine};
 use model::{Container, Interface, NetnsId, Origin, Selector, Target};
-use opener::{Opener, Place, Reason};
+use opener::{EngineAt, Opener, Place, Reason};
 use sys::{
     netlink::{self, Netlink},
     netns::Netns,
@@ -25,6 +25,7 @@ use crate::{
     naming::place,
     resolve::{self, Demand, EngineDial, Machine},
     rights,
+    rootless::Rootless,
 };
 
 /// A target with what can be learned about it without capturing it.
@@ -163,6 +164,13 @@ enum Looker {
     Here,
 }
 
+/// The engine, where it is a rootless one of this user's. Somebody else's is asked all the same.
+fn rootless(query: &Query) -> Option<Rootless> {
+    let directory = query.reach.runtime_directory.as_deref();
+    let find = || Rootless::find(&query.endpoint, directory, "looking into targets").ok()?;
+    if query.reach.via == Via::Helper { None } else { find() }
+}
+
 /// There is nobody to tell that rights were given up: it costs nothing here.
 struct Nobody;
 
@@ -178,6 +186,8 @@ impl Looker {
             && (query.reach.via != Via::Helper || !query.interfaces)
         {
             Way::Host
+        } else if let Some(rootless) = rootless(query) {
+            Way::Rootless(Box::new(rootless))
         } else if query.interfaces && query.reach.via != Via::Host {
             match decide() {
                 // As far as this user gets; what that was not far enough for tells it.
@@ -273,7 +283,8 @@ impl Looker {
                 seen.netlink
             }
             Self::Here => {
-                let netns = opener::prove(&place).map_err(refused)?.netns;
+                let proved = opener::prove(&place, &EngineAt::Unknown);
+                let netns = proved.map_err(refused)?.netns;
                 entry.netns = Some(netns.id());
                 if !interfaces {
                     return Ok(());

@@ -53,6 +53,8 @@ pub enum Notice<'a> {
         /// Whose it should have been.
         uid: u32,
     },
+    /// The engine is a rootless one of this user's, which is all that takes to reach what it runs.
+    OfThisUser,
     /// Namespaces are reached through a helper container.
     ThroughHelper {
         /// Its image.

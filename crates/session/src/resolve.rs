@@ -35,6 +35,13 @@ pub(crate) enum EngineDial {
     Opener(Arc<Opener>),
     /// From here: a user who has no other rights keeps this one.
     Path(PathDial),
+    /// From here, to a rootless engine of this user's.
+    Rootless {
+        /// Its socket.
+        path: PathDial,
+        /// Where it keeps namespaces, if that is known.
+        directory: Option<String>,
+    },
     /// Through a program that reaches it.
     Program(RunnerDial),
 }
@@ -43,7 +50,9 @@ impl EngineDial {
     /// The engine's own socket, where it has one on this machine.
     pub(crate) fn socket(&self) -> io::Result<UnixStream> {
         match self {
-            Self::Path(PathDial(path)) => UnixStream::connect(path),
+            Self::Path(PathDial(path)) | Self::Rootless { path: PathDial(path), .. } => {
+                UnixStream::connect(path)
+            }
             Self::Program(_) => Err(io::ErrorKind::Unsupported.into()),
             Self::Opener(opener) => opener.dial().map_err(|error| match error {
                 opener::Error::Refused { errno: Some(errno), .. } => {
@@ -59,7 +68,9 @@ impl Dial for EngineDial {
     fn dial(&self) -> io::Result<Line> {
         match self {
             Self::Program(program) => program.dial(),
-            Self::Opener(_) | Self::Path(_) => self.socket().map(Line::from),
+            Self::Opener(_) | Self::Path(_) | Self::Rootless { .. } => {
+                self.socket().map(Line::from)
+            }
         }
     }
 }

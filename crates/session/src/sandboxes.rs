@@ -363,6 +363,9 @@ fn is_containers(file: &str) -> bool {
 /// The directory that follows from the engine's `--exec-root`, if its command line can be seen and
 /// has one.
 fn engine_directory(dial: &EngineDial) -> Option<String> {
+    if let EngineDial::Rootless { directory: Some(directory), .. } = dial {
+        return Some(directory.clone());
+    }
     let engine = dial.socket().ok()?;
     let pid = sys::process::peer(&engine).ok()??;
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;

@@ -8,12 +8,16 @@ use std::{
         fd::{AsFd as _, OwnedFd},
         unix::{fs::MetadataExt as _, net::UnixStream},
     },
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use docker::{Dial, Endpoint, Line};
 use opener::Opener;
-use sys::privileges::User;
+use sys::{
+    local::{self, Reached},
+    privileges::User,
+};
 
 use crate::{Error, resolve::EngineDial, runner::Runner};
 
@@ -29,6 +33,12 @@ pub(crate) fn way(
 ) -> Result<EngineDial, Error> {
     let program = through_program(endpoint, user)?;
     Ok(program.unwrap_or_else(|| EngineDial::Opener(Arc::clone(opener))))
+}
+
+/// Whether somebody listens on a socket of this machine, to whom this process may connect.
+#[must_use]
+pub fn may_connect(socket: &Path) -> bool {
+    matches!(local::connect(socket), Ok(Reached::Somebody(_) | Reached::Busy))
 }
 
 /// The same where it takes a program, and nothing where it does not.

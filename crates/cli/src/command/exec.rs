@@ -5,7 +5,7 @@ use session::exec::{ExecRequest, Image, run as become_program};
 use crate::{
     exit::{Exit, Failure},
     flags::{ExecFlags, GlobalFlags},
-    high::{Surroundings, endpoint},
+    high::{Surroundings, endpoint, runtime_directory},
 };
 
 /// `whaletap exec`: returns only when the program could not be started.
@@ -17,7 +17,13 @@ pub(super) fn run(
     let endpoint = endpoint(global, [&flags.target], surroundings)?;
     let image = flags.image.map(|name| image(name, global, surroundings)).transpose()?;
     let has_image = image.is_some();
-    let request = ExecRequest { endpoint, selector: flags.target, command: flags.command, image };
+    let request = ExecRequest {
+        endpoint,
+        selector: flags.target,
+        runtime_directory: runtime_directory(surroundings),
+        command: flags.command,
+        image,
+    };
     match become_program(&request) {
         Ok(never) => match never {},
         Err(error) => {

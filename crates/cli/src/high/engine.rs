@@ -1,7 +1,7 @@
 use docker::{Endpoint, EndpointOptions, Host};
 use model::Selector;
 
-use super::Surroundings;
+use super::{Surroundings, runtime_directory};
 use crate::{exit::Failure, flags::GlobalFlags};
 
 /// Which engine is meant. Where none is needed, nothing that is wrong with it matters.
@@ -21,8 +21,12 @@ pub(crate) fn endpoint<'a>(
         tls_key: global.tls_key.clone(),
     };
     let resolved = Endpoint::resolve(&options, surroundings.variable);
+    let runtime_directory = runtime_directory(surroundings);
+    let own = |endpoint: Endpoint| {
+        endpoint.or_of_this_user(runtime_directory.as_deref(), surroundings.may_connect)
+    };
     // Later this process may be somebody who may not read them.
-    match resolved.and_then(Endpoint::with_secrets) {
+    match resolved.map(own).and_then(Endpoint::with_secrets) {
         Ok(endpoint) => Ok(endpoint),
         Err(_) if !selectors.into_iter().any(Selector::needs_engine) => {
             Ok(Endpoint::unix(Host::DEFAULT_SOCKET))

@@ -11,6 +11,8 @@ pub(crate) struct Surroundings {
     pub(crate) variable: fn(&str) -> Option<OsString>,
     /// Whether a file is there and can be run.
     pub(crate) is_program: fn(&Path) -> bool,
+    /// Whether somebody listens on a socket, to whom this user may connect.
+    pub(crate) may_connect: fn(&Path) -> bool,
     /// Standard output is a terminal.
     pub(crate) stdout_is_terminal: bool,
     /// The working directory; `None` when it was removed.
@@ -28,6 +30,7 @@ impl Surroundings {
         Self {
             variable: |name| std::env::var_os(name),
             is_program: Path::is_file,
+            may_connect: session::may_connect,
             stdout_is_terminal: stdout().is_terminal(),
             directory: std::env::current_dir().ok(),
             command_line: command_line(std::env::args_os()),
@@ -66,6 +69,7 @@ impl Surroundings {
         Self {
             variable: |_| None,
             is_program: |path| path == Path::new("/usr/sbin/tcpdump"),
+            may_connect: |_| true,
             stdout_is_terminal: false,
             directory: Some(PathBuf::from("/here")),
             command_line: "whaletap test".to_owned(),

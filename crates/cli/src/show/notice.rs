@@ -21,6 +21,10 @@ pub(crate) fn notice(notice: &Notice<'_>) -> (Level, String) {
                 directory.display()
             ),
         ),
+        Notice::OfThisUser => (
+            Level::Debug,
+            "the engine is a rootless one of your own: no other rights are used".into(),
+        ),
         Notice::ThroughHelper { image, instead_of } => {
             let why = instead_of.map(|why| format!("{why}: ")).unwrap_or_default();
             (Level::Info, format!("{why}through a helper container of {image}"))

@@ -8,9 +8,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails it")]
 
+mod abroad;
 mod agent;
 mod alike;
-mod abroad;
 mod beside;
 mod clock;
 mod commands;

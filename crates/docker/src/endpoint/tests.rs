@@ -1,4 +1,4 @@
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use super::*;
 
@@ -86,6 +86,33 @@ fn each_way_to_name_an_engine_beats_the_ones_below_it() {
         let endpoint = resolve(dir.path(), context, hosts, env).unwrap();
         assert_eq!(endpoint.to_string(), expected, "{context:?} {hosts:?} {env:?}");
         assert_eq!(endpoint.source, source, "{context:?} {hosts:?} {env:?}");
+    }
+}
+
+#[test]
+fn an_engine_of_ones_own_is_taken_where_the_usual_one_is_not_to_be_had() {
+    let none = config_dir(None);
+    let usual = || resolve(none.path(), None, &[], &[]).unwrap();
+    let run = Path::new("/run/user/7");
+    let (docker, podman) = ("/run/user/7/docker.sock", "/run/user/7/podman/podman.sock");
+    for (open, expected, source) in [
+        (&[Host::DEFAULT_SOCKET, docker][..], Host::DEFAULT_SOCKET, Source::Default),
+        (&[docker, podman], docker, Source::RuntimeDirectory),
+        (&[podman], podman, Source::RuntimeDirectory),
+        (&[], Host::DEFAULT_SOCKET, Source::Default),
+    ] {
+        let found = usual().or_of_this_user(Some(run), |path| open.iter().any(|it| path == *it));
+        assert_eq!((found.to_string(), found.source), (format!("unix://{expected}"), source));
+    }
+    assert_eq!(usual().or_of_this_user(None, |_| false), usual());
+    // Whatever was said is meant.
+    let said = format!("unix://{}", Host::DEFAULT_SOCKET);
+    for (hosts, env) in [(&[&*said][..], &[][..]), (&[], &[("DOCKER_HOST", &*said)])] {
+        let named = resolve(none.path(), None, hosts, env).unwrap();
+        assert_eq!(
+            named.clone().or_of_this_user(Some(run), |path| path == Path::new(podman)),
+            named
+        );
     }
 }
 

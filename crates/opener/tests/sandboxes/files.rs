@@ -9,7 +9,7 @@ use std::{
 
 use lab::{Namespace, Net, Program};
 use sys::{inotify::Event, process::PidFd};
-use whaletap_opener::{Opener, Place, Reason, Scope, Spec};
+use whaletap_opener::{EngineAt, Opener, Place, Reason, Scope, Spec};
 
 use crate::opening::{LIMIT, is_readable_within, next_events, now, open, sandbox, spec};
 
@@ -197,7 +197,7 @@ pub(crate) fn strange_requests_are_refused() {
         assert_eq!(refused.reason(), Reason::Failed, "{refused}");
     }
     assert_eq!(opener.look(sandbox(0, "fine")).unwrap_err().reason(), Reason::NotFound);
-    assert!(whaletap_opener::prove(&sandbox(0, "fine")).is_err());
+    assert!(whaletap_opener::prove(&sandbox(0, "fine"), &EngineAt::Unknown).is_err());
 }
 
 pub(crate) fn several_are_opened_at_once_and_each_has_its_answer() {

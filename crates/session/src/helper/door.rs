@@ -1,6 +1,10 @@
 //! Who opens namespaces, and how the engine is reached, by whichever way.
 
-use std::{os::unix::net::UnixStream, path::PathBuf, sync::Arc};
+use std::{
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use docker::{Endpoint, Host, PathDial};
 use opener::Opener;
@@ -78,6 +82,13 @@ impl Door {
                 let dial = Arc::new(crate::way::way(endpoint, &opener, user)?);
                 Ok(Self::Own { opener, dial })
             }
+            Way::Rootless(rootless) => {
+                let opener = Opener::start_among(rootless.users(), rootless.engine());
+                let opener = Arc::new(opener.map_err(|source| Error::StartOpener { source })?);
+                let path = PathDial(endpoint.socket().map(Path::to_owned).unwrap_or_default());
+                let dial = EngineDial::Rootless { path, directory: rootless.directory.clone() };
+                Ok(Self::Own { opener, dial: Arc::new(dial) })
+            }
             Way::Helper(means) => {
                 // Who has no rights gives none up.
                 let has_rights = !privileges::effective()?.is_empty();
@@ -107,7 +118,12 @@ impl Door {
         observer: &mut dyn Observer,
     ) -> Result<Open, Error> {
         match self {
-            Self::Own { opener, dial } => Ok(Open::Here(OpenHere { opener, dial, helper: None })),
+            Self::Own { opener, dial } => {
+                if matches!(*dial, EngineDial::Rootless { .. }) {
+                    observer.notice(Notice::OfThisUser);
+                }
+                Ok(Open::Here(OpenHere { opener, dial, helper: None }))
+            }
             Self::Helper { mut helper, own } => {
                 let path = || match &endpoint.host {
                     Host::Unix(path) => path.clone(),

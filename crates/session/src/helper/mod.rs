@@ -50,6 +50,7 @@ use crate::{
     interrupt::unless_interrupted,
     resolve::{self, Demand, Machine},
     rights,
+    rootless::Rootless,
 };
 
 pub(crate) use self::{
@@ -75,7 +76,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// By which way namespaces are reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Via {
-    /// From here where the rights for that are there, otherwise through a helper.
+    /// From here where the rights for that are there, or the engine is a rootless one of this
+    /// user's; otherwise through a helper.
     #[default]
     Auto,
     /// From here.
@@ -101,6 +103,8 @@ pub struct Reach {
 pub(crate) enum Way {
     /// With the rights of this process.
     Host,
+    /// With the rights that this user has in the user namespace of a rootless engine.
+    Rootless(Box<Rootless>),
     /// Through a helper, with what that takes.
     Helper(Box<Means>),
     /// Through a helper on an engine elsewhere, which does there what is done here otherwise: all
@@ -130,13 +134,19 @@ impl Way {
         if !endpoint.is_socket() {
             return Self::elsewhere(reach, endpoint).map(Box::new).map(Self::Far);
         }
-        let missing = match reach.via {
-            Via::Host => return rights::require(what).map(|()| Self::Host),
-            Via::Helper => return Ok(Self::Helper(Box::new(Means::find(reach, endpoint)?))),
-            Via::Auto => rights::missing()?,
-        };
+        if reach.via == Via::Helper {
+            return Ok(Self::Helper(Box::new(Means::find(reach, endpoint)?)));
+        }
+        let missing = rights::missing()?;
         if missing.is_empty() {
             return Ok(Self::Host);
+        }
+        let directory = reach.runtime_directory.as_deref();
+        if let Some(rootless) = Rootless::find(endpoint, directory, what)? {
+            return Ok(Self::Rootless(Box::new(rootless)));
+        }
+        if reach.via == Via::Host {
+            return rights::require(what).map(|()| Self::Host);
         }
         let missing = format!("missing {missing}");
         match Means::find(reach, endpoint) {

@@ -62,7 +62,9 @@ fn exec(endpoint: Endpoint, mut arguments: impl Iterator<Item = OsString>) -> Re
         .to_string_lossy()
         .parse()
         .unwrap_or_else(|error: model::ParseSelectorError| panic!("{error}"));
-    match exec::run(&ExecRequest { endpoint, selector, command: arguments.collect(), image: None })? {}
+    let command = arguments.collect();
+    let request = ExecRequest { endpoint, selector, runtime_directory: None, command, image: None };
+    match exec::run(&request)? {}
 }
 
 fn list(endpoint: Endpoint, arguments: impl Iterator<Item = OsString>) -> Result<(), Error> {
