@@ -38,6 +38,13 @@ setpriv                     util-linux
 sudo                        sudo
 useradd                     passwd
 zstd                        zstd
+podman                      podman
+newuidmap                   uidmap
+slirp4netns                 slirp4netns
+rootlesskit                 rootlesskit
+runc                        runc
+/usr/lib/podman/netavark    netavark
+systemd-socket-activate     systemd
 "
 
 say() { printf 'setup: %s\n' "$*" >&2; }

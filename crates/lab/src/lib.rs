@@ -51,7 +51,8 @@ pub mod traffic;
 pub use census::Census;
 pub use engine::{
     Certificates, Container, ContainerSpec, DockerNetwork, Engine, Exchange, FarHost,
-    PlayedContainer, PlayedEngine, PrivateEngine, Relay, Service, Swarm, Visit, Visitors, Visits,
+    PlayedContainer, PlayedEngine, PrivateEngine, Relay, Rootless, Service, Swarm, Visit, Visitors,
+    Visits,
 };
 pub use error::Error;
 pub use footprint::Footprint;

@@ -37,6 +37,7 @@ mod processes;
 mod record;
 mod remote;
 mod rights;
+mod rootless;
 mod run;
 mod selectors;
 mod series;

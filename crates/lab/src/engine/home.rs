@@ -72,8 +72,11 @@ fn sweep() {
         let directory = entry.path();
         let wanted = directory.to_string_lossy().into_owned();
         kill_trees(|process| {
-            let line = fs::read(process.join("cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains(&wanted)
+            // Not everybody has it among its words: podman has processes that only keep namespaces.
+            ["cmdline", "environ"].into_iter().any(|file| {
+                let words = fs::read(process.join(file)).unwrap_or_default();
+                String::from_utf8_lossy(&words).contains(&wanted)
+            })
         });
         remove(&directory);
     }

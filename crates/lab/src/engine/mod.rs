@@ -1,5 +1,5 @@
-//! Real Docker engines: the one that all tests share, private ones that a test may kill, and one on
-//! a host that can only be reached over the network.
+//! Real Docker engines: the one that all tests share, private ones that a test may kill, one on a
+//! host that can only be reached over the network, and rootless ones, podman's too ([`Rootless`]).
 //!
 //! Tests use what answers on `DOCKER_HOST` or on the usual socket. Where nothing answers they
 //! are run through `whaletap-lab engine -- COMMAND…`, which starts one, says so in `DOCKER_HOST`,
@@ -22,6 +22,7 @@ mod network;
 mod played;
 mod private;
 mod relay;
+mod rootless;
 mod shared;
 mod swarm;
 mod visitors;
@@ -35,6 +36,7 @@ pub use network::DockerNetwork;
 pub use played::{PlayedContainer, PlayedEngine};
 pub use private::PrivateEngine;
 pub use relay::{Events, Relay};
+pub use rootless::Rootless;
 pub use shared::Engine;
 pub use swarm::{Service, Swarm};
 pub use visitors::{Exchange, Visit, Visitors, Visits};
