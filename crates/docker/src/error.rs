@@ -295,6 +295,10 @@ impl Error {
             Self::HelperProgram { .. } => Some(
                 "it is whaletap-agent, which stands beside whaletap; WHALETAP_AGENT names another one",
             ),
+            Self::OtherArchitecture { .. } => Some(
+                "one that `make build` made on such a machine goes beside whaletap-agent, with the \
+                 architecture behind its name: whaletap-agent-arm64",
+            ),
             Self::NoSuchContext { .. } => Some("`docker context ls` lists what there is"),
             _ => None,
         }

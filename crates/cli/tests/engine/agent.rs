@@ -19,8 +19,10 @@ use crate::{
 const OURS: &str = env!("CARGO_PKG_VERSION");
 /// As long as ours, for its place in a message.
 const THEIRS: &str = "0.0.7";
+/// The far side's protocol.
+const PROTOCOL: u32 = 2;
 /// A protocol that is not ours, be it the opener's or the far side's.
-const OTHER: u32 = 2;
+const OTHER: u32 = 9;
 /// How long anything may take that does not wait for who is silent.
 const AT_ONCE: Duration = Duration::from_secs(10);
 /// The same for who is.
@@ -122,6 +124,7 @@ fn what_is_no_agent_is_refused_before_anything_is_made() {
 }
 
 /// One for another architecture is known by its number, and it is the engine that says which is its own.
+/// Where there is one for that beside it, that one is taken.
 #[test]
 fn an_agent_of_another_architecture_is_not_loaded() {
     let own = lab::PrivateEngine::start().unwrap();
@@ -131,17 +134,24 @@ fn an_agent_of_another_architecture_is_not_loaded() {
     let arm64 = cfg!(target_arch = "aarch64");
     bytes[18..20].copy_from_slice(&if arm64 { 0x3e_u16 } else { 0xb7 }.to_le_bytes());
     fs::write(&other, bytes).unwrap();
-    let finished = Program::new(env!("CARGO_BIN_EXE_whaletap"))
-        .args(["--host", own.engine().host(), "capture", "--via", "helper", "host", "-w", FILE])
-        .current_dir(out.path())
-        .env("TMPDIR", out.path())
-        .env("WHALETAP_AGENT", &other)
-        .finish()
-        .unwrap();
+    let capture = |more: &[&str]| {
+        let program = Program::new(env!("CARGO_BIN_EXE_whaletap"))
+            .args(["--host", own.engine().host(), "capture", "--via", "helper", "host", "-w", FILE])
+            .args(more)
+            .current_dir(out.path())
+            .env("TMPDIR", out.path())
+            .env("WHALETAP_AGENT", &other);
+        program.finish().unwrap()
+    };
+    let images = || own.engine().docker().args(["images", "--quiet"]).run().unwrap().stdout_text();
     let [engine, program] = if arm64 { ["arm64", "amd64"] } else { ["amd64", "arm64"] };
-    assert_ended(&finished, 6, &[&format!("runs on {engine}"), program, "hint: "]);
-    let images = own.engine().docker().args(["images", "--quiet"]).run().unwrap().stdout_text();
-    assert_eq!((images.as_str(), helpers(own.engine()).len()), ("", 0));
+    assert_ended(&capture(&[]), 6, &[&format!("runs on {engine}"), program, "hint: "]);
+    assert_eq!((images().as_str(), helpers(own.engine()).len()), ("", 0));
+
+    let right = out.path().join(format!("other-{engine}"));
+    fs::copy(lab::agent::program().unwrap(), &right).unwrap();
+    assert_ended(&capture(&["--duration", "100ms"]), 0, &[]);
+    assert_eq!((images().lines().count(), helpers(own.engine()).len()), (1, 0));
 }
 
 #[test]
@@ -208,12 +218,12 @@ fn a_far_side_that_speaks_another_version_says_so() {
     let protocol = |number: u32| [&number.to_le_bytes()[..], &[5, 0, 0, 0]].concat();
     for (says, told) in [
         (
-            greeting(&protocol(1), &protocol(OTHER)),
-            &*format!("its version is {OURS} (protocol {OTHER}), and ours is {OURS} (protocol 1)"),
+            greeting(&protocol(PROTOCOL), &protocol(OTHER)),
+            &*format!("its version is {OURS} (protocol {OTHER}), and ours is {OURS} (protocol {PROTOCOL})"),
         ),
         (
             greeting(OURS.as_bytes(), THEIRS.as_bytes()),
-            &*format!("its version is {THEIRS} (protocol 1), and ours is {OURS} (protocol 1)"),
+            &*format!("its version is {THEIRS} (protocol {PROTOCOL}), and ours is {OURS} (protocol {PROTOCOL})"),
         ),
         (b"sh: stdio: not found\n".to_vec(), "it does not speak whaletap's protocol"),
         (Vec::new(), "it does not answer"),

@@ -18,18 +18,18 @@
 
 mod door;
 mod far;
+mod programs;
 mod prune;
 mod reaper;
 mod seat;
 
 use std::{
-    env,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use docker::{Dial, Endpoint, Engine, HelperProgram, HelperSpec, Host, Shape};
+use docker::{Dial, Endpoint, Engine, HelperSpec, Host, Shape};
 use model::{Container, Origin, Target};
 use opener::{EngineAt, Opener};
 use sys::{
@@ -42,6 +42,7 @@ use sys::{
 use tokio::runtime::{self, Runtime};
 
 use self::{
+    programs::Programs,
     reaper::{Charge, Reaper},
     seat::Seat,
 };
@@ -62,8 +63,6 @@ pub use self::{
     reaper::{ARGV0, serve},
 };
 
-/// What the program is called beside this one.
-const PROGRAM: &str = "whaletap-agent";
 /// Where the helper finds our directory.
 const DIRECTORY: &str = "/run/whaletap";
 /// How long an engine may take for one answer: making and starting a container is work.
@@ -115,7 +114,7 @@ pub(crate) enum Way {
 /// What a helper takes, and was found.
 #[derive(Debug)]
 pub(crate) struct Means {
-    program: HelperProgram,
+    programs: Programs,
     /// The engine's socket.
     socket: PathBuf,
     /// The engine's process.
@@ -191,27 +190,9 @@ impl Means {
             }
             Err(error) => return Err(error.into()),
         };
-        let program = program(reach)?;
-        Ok(Self { program, socket: socket.clone(), engine, instead_of: None })
+        let programs = Programs::find(reach)?;
+        Ok(Self { programs, socket: socket.clone(), engine, instead_of: None })
     }
-}
-
-/// The program of helper containers, of this very release.
-fn program(reach: &Reach) -> Result<HelperProgram, Error> {
-    let path = match &reach.program {
-        Some(path) => path.clone(),
-        None => {
-            let own = env::current_exe().map_err(sys::Error::path("readlink", "/proc/self/exe"))?;
-            own.with_file_name(PROGRAM)
-        }
-    };
-    let program = HelperProgram::read(&path)?;
-    let ours = env!("CARGO_PKG_VERSION");
-    if program.release() != ours {
-        let theirs = program.release().to_owned();
-        return Err(Error::OtherRelease { path, theirs, ours });
-    }
-    Ok(program)
 }
 
 /// A helper of this session. When this is dropped the helper is ended and removed, with everything
@@ -247,7 +228,7 @@ impl Helper {
 
     /// The image that it is made of.
     pub(crate) fn image(&self) -> String {
-        self.means.program.image()
+        self.means.programs.usual().image()
     }
 
     /// Why namespaces are not reached from here.
@@ -328,7 +309,7 @@ impl Helper {
         };
         // From here on there may be one, whatever becomes of this process.
         self.reaper.makes();
-        Ok(made(engine, &spec, &self.means.program).await?)
+        self.means.programs.make(engine, spec).await
     }
 
     /// Whoever has connected is root in the container that was made: nobody else could have, and
@@ -338,21 +319,6 @@ impl Helper {
         let pid = process::peer(channel)?.ok_or_else(|| self.silent())?;
         let is_its = process::PidFd::open(pid)?.is_in_container(id)?;
         if uid == 0 && is_its { Ok(()) } else { Err(self.silent()) }
-    }
-}
-
-/// Makes a container, and its image of `program` where that is not there yet.
-async fn made(
-    engine: &Engine,
-    spec: &HelperSpec,
-    program: &HelperProgram,
-) -> Result<String, docker::Error> {
-    match engine.create_helper(spec).await {
-        Err(docker::Error::NoSuchImage { .. }) => {
-            engine.load_helper(program).await?;
-            engine.create_helper(spec).await
-        }
-        other => other,
     }
 }
 

@@ -22,13 +22,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use docker::{Dial, Endpoint, Engine, HelperProgram, HelperSpec};
+use docker::{Dial, Endpoint, Engine, HelperSpec};
 use model::{Connection, Container};
 use sys::{lifetime::Lifetime, privileges::User, signals::Signals};
 
 use self::line::Line;
 use super::{
-    DEADLINE, Reach, container_name, made, only_one, program,
+    DEADLINE, Reach, container_name, only_one,
+    programs::Programs,
     reaper::{Charge, Reaper},
     runtime, shape,
 };
@@ -40,7 +41,7 @@ const WORDS: &str = "stdio";
 /// What a helper elsewhere takes, and was found.
 #[derive(Debug)]
 pub(crate) struct FarMeans {
-    program: HelperProgram,
+    programs: Programs,
     /// Why namespaces are not reached from here; `None` where the user said so.
     instead_of: Option<String>,
 }
@@ -48,7 +49,7 @@ pub(crate) struct FarMeans {
 impl FarMeans {
     /// Looks whether there can be a helper, as far as that can be seen from here.
     pub(super) fn find(reach: &Reach, instead_of: Option<String>) -> Result<Self, Error> {
-        Ok(Self { program: program(reach)?, instead_of })
+        Ok(Self { programs: Programs::find(reach)?, instead_of })
     }
 }
 
@@ -99,7 +100,7 @@ impl FarHelper {
 
     /// The image that it is made of.
     pub(crate) fn image(&self) -> String {
-        self.means.program.image()
+        self.means.programs.usual().image()
     }
 
     /// Why namespaces are not reached from here.
@@ -143,7 +144,7 @@ impl FarHelper {
             };
             // From here on there may be one, whatever becomes of this process.
             self.reaper.makes();
-            let made = made(&engine, &spec, &self.means.program).await;
+            let made = self.means.programs.make(&engine, spec).await;
             if made.as_ref().is_err_and(is_refusal) {
                 // Nobody has to wait for one that might come.
                 self.reaper.made_none();
@@ -198,10 +199,19 @@ impl Drop for FarHelper {
     }
 }
 
-/// Whether the engine has answered, so that it is known that there is no container.
-fn is_refusal(error: &docker::Error) -> bool {
+/// Whether the engine has answered, or was not asked for one: so it is known that there is no container.
+fn is_refusal(error: &Error) -> bool {
     use docker::Error as E;
-    matches!(error, E::Api { .. } | E::NoSuchImage { .. } | E::OtherArchitecture { .. })
+    matches!(
+        error,
+        Error::OtherRelease { .. }
+            | Error::Engine(
+                E::Api { .. }
+                    | E::NoSuchImage { .. }
+                    | E::OtherArchitecture { .. }
+                    | E::HelperProgram { .. }
+            )
+    )
 }
 
 /// Something that two threads look at.
