@@ -7,7 +7,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use lab::{Container, Engine, Running};
+use lab::{Container, Engine, Program, Running};
 
 use crate::{
     member::{Member, assert_gone},
@@ -15,8 +15,30 @@ use crate::{
     tap::{FILE, LIMIT, idle, send, unique, until},
 };
 
-/// Moments at which it is killed: from its first one to a capture that runs.
-const MOMENTS: u32 = 10;
+/// When it is killed.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    /// After so many parts of ten of what a start takes.
+    Part(u32),
+    /// As soon as the engine tells this of its helper.
+    Told(&'static str),
+    /// In a capture that runs.
+    Late,
+}
+
+/// From its first one to a capture that runs.
+const MOMENTS: [Moment; 10] = [
+    Moment::Part(0),
+    Moment::Part(1),
+    Moment::Told("create"),
+    Moment::Part(2),
+    Moment::Part(4),
+    Moment::Part(6),
+    Moment::Told("start"),
+    Moment::Part(8),
+    Moment::Part(9),
+    Moment::Late,
+];
 
 /// How far the helper had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,18 +90,22 @@ impl Victim<'_> {
     }
 }
 
-/// What the engine tells of helpers: what happened, id and name, a line each.
-fn events(since: SystemTime) -> Vec<String> {
-    let engine = Engine::shared().unwrap();
-    let seconds = |at: SystemTime| {
-        let since = at.duration_since(UNIX_EPOCH).unwrap();
-        format!("{}.{:09}", since.as_secs(), since.subsec_nanos())
-    };
-    let (from, to) = (seconds(since), seconds(SystemTime::now()));
-    let words = ["events", "--since", &from, "--until", &to, "--filter", "label=whaletap.helper"];
+/// What the engine tells of helpers from a moment on: what happened, id and name, a line each.
+fn docker_events(since: SystemTime) -> Program {
+    let words = ["events", "--since", &stamp(since), "--filter", "label=whaletap.helper"];
     let format = ["--format", "{{.Action}} {{.Actor.ID}} {{.Actor.Attributes.name}}"];
-    let said = engine.docker().args(words).args(format).run().unwrap().stdout_text();
-    said.lines().map(str::to_owned).collect()
+    Engine::shared().unwrap().docker().args(words).args(format)
+}
+
+/// The same until now.
+fn events(since: SystemTime) -> Vec<String> {
+    let program = docker_events(since).args(["--until", &stamp(SystemTime::now())]);
+    program.run().unwrap().stdout_text().lines().map(str::to_owned).collect()
+}
+
+fn stamp(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap();
+    format!("{}.{:09}", since.as_secs(), since.subsec_nanos())
 }
 
 /// Whether a process is in the container with this id.
@@ -98,27 +124,39 @@ fn at_ten_moments_nothing_is_left() {
     let (web, db) = (engine.run(idle("web")).unwrap(), engine.run(idle("db")).unwrap());
     let victim =
         Victim { out: member.directory("out"), mark: unique("killed"), member: &member, web: &web };
-    // How long a start takes here and now, with the image in place.
-    let (since, start) = (SystemTime::now(), Instant::now());
-    let mut running = victim.start(true);
-    running.wait_for_line("capturing ", LIMIT).unwrap();
-    let whole = start.elapsed();
-    assert_eq!(victim.kill(running, since), Stage::Captures);
+    // With the image in place, and how long a start takes here and now.
+    let [_, whole] = [(); 2].map(|()| {
+        let (since, start) = (SystemTime::now(), Instant::now());
+        let mut running = victim.start(true);
+        running.wait_for_line("capturing ", LIMIT).unwrap();
+        let whole = start.elapsed();
+        assert_eq!(victim.kill(running, since), Stage::Captures);
+        whole
+    });
     let mut stages = Vec::new();
-    for moment in 0..MOMENTS {
+    for (number, moment) in MOMENTS.into_iter().enumerate() {
         let since = SystemTime::now();
-        let mut running = victim.start(moment % 2 == 0);
-        if moment == MOMENTS - 1 {
-            running.wait_for_line("capturing ", LIMIT).unwrap();
-            send(&db, &web, 100, "--rate 1000");
-        } else {
+        let mut running = victim.start(number % 2 == 0);
+        match moment {
             // There is nothing to be waited for: the moment itself is what is tried.
-            thread::sleep(whole * moment / MOMENTS);
+            Moment::Part(tenths) => thread::sleep(whole * tenths / 10),
+            Moment::Told(what) => {
+                let mut engine = docker_events(since).start().unwrap();
+                let name = format!(" whaletap-{}-", running.pid());
+                until("the engine tells of it", LIMIT, || {
+                    let told = String::from_utf8_lossy(&engine.stdout()).into_owned();
+                    assert!(engine.is_alive());
+                    told.lines().any(|line| line.starts_with(what) && line.contains(&name))
+                });
+            }
+            Moment::Late => {
+                running.wait_for_line("capturing ", LIMIT).unwrap();
+                send(&db, &web, 100, "--rate 1000");
+            }
         }
         stages.push(victim.kill(running, since));
     }
-    assert_eq!((stages[0], stages[9]), (Stage::Unmade, Stage::Captures), "{stages:?}");
+    assert!(stages.contains(&Stage::Unmade) && stages.ends_with(&[Stage::Captures]), "{stages:?}");
     // Between making and connecting, where both the engine and the client have something to undo.
-    let between = stages.iter().filter(|stage| [Stage::Made, Stage::Started].contains(stage));
-    assert!(between.count() >= 2, "{stages:?}");
+    assert!(stages.iter().any(|it| [Stage::Made, Stage::Started].contains(it)), "{stages:?}");
 }

@@ -8,7 +8,7 @@ use lab::{Container, Engine, FarHost, Program};
 use crate::{
     far::Way,
     member::{Member, begun, helper_of, helpers},
-    processes::{children, of_threads, words},
+    processes::{child_called, children, of_threads, words},
     tap::{FILE, assert_ended, idle},
 };
 
@@ -142,6 +142,16 @@ fn for_many_it_may_enter_namespaces_and_nothing_else() {
     assert!(is_read_only(pid, "/run/whaletap"));
     assert_eq!(words(pid), ["/whaletap-agent", "opener", "/run/whaletap/socket"]);
     assert_eq!(children(pid), [0; 0]);
+    let reaper = child_called(running.pid(), "whaletap-reaper");
+    let uid = member.uid;
+    for (field, expected) in [
+        ("CapEff", hex(NONE)),
+        ("CapPrm", hex(NONE)),
+        ("NoNewPrivs", "1".to_owned()),
+        ("Uid", format!("{uid}\t{uid}\t{uid}\t{uid}")),
+    ] {
+        assert_eq!(of_threads(reaper, field), [expected], "{field}");
+    }
     assert_ended(&running.interrupt().unwrap(), 0, &["ended: stopped"]);
 }
 
