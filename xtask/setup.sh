@@ -35,6 +35,7 @@ openssl                     openssl
 ssh                         openssh-client
 sshd                        openssh-server
 setpriv                     util-linux
+ping                        iputils-ping
 sudo                        sudo
 useradd                     passwd
 zstd                        zstd
