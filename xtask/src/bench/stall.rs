@@ -100,8 +100,12 @@ pub(super) fn run(bench: &Bench) -> Result<Findings> {
         ],
     );
     let mut findings = Findings::default();
+    let mut summary = Table::new(
+        "Stalls, those that cost something, and the percentage that the worst of them cost",
+        &["case", "stalls", "with losses", "most lost %"],
+    );
     for case in CASES {
-        let (mut lost, mut exact) = (0, 0);
+        let (mut lost, mut exact, mut most) = (0, 0, 0.0_f64);
         let rounds = bench.options.rounds;
         for round in 0..rounds {
             machine::wait_for_calm(CALM)?;
@@ -109,6 +113,7 @@ pub(super) fn run(bench: &Bench) -> Result<Findings> {
             bench.scratch.clear()?;
             lost += usize::from(outcome.lost() > 0);
             exact += usize::from(outcome.is_exact());
+            most = most.max(outcome.lost() as f64 / outcome.sent.max(1) as f64 * 100.0);
             let Outcome { sent, seconds, received, captured, dropped, by_kernel, in_file } =
                 outcome;
             let mut row = vec![case.words(), (round + 1).to_string()];
@@ -116,6 +121,9 @@ pub(super) fn run(bench: &Bench) -> Result<Findings> {
             row.extend([received, captured, dropped, by_kernel, in_file].map(|it| it.to_string()));
             raw.row_shown(row);
         }
+        let mut row = vec![case.words(), rounds.to_string(), lost.to_string()];
+        row.push(format!("{most:.2}"));
+        summary.row(row);
         if case.holds {
             let text = format!(
                 "nothing lost in {}: in {} of {rounds} stalls",
@@ -132,6 +140,7 @@ pub(super) fn run(bench: &Bench) -> Result<Findings> {
             format!("each frame written or counted, {}: in {exact} of {rounds}", case.words());
         findings.judge(exact == rounds, &text);
     }
+    findings.summary.push(summary);
     findings.raw.push(raw);
     Ok(findings)
 }
