@@ -102,7 +102,7 @@ fn what_is_no_agent_is_refused_before_anything_is_made() {
         path
     });
     fs::write(&script, "#!/bin/sh\nexec sleep 600\n").unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_whaletap"), &dynamic).unwrap();
+    fs::copy("/bin/sh", &dynamic).unwrap();
     // `e_machine` of elf(5): an IBM mainframe.
     let mut bytes = fs::read(&foreign).unwrap();
     bytes[18..20].copy_from_slice(&22_u16.to_le_bytes());
