@@ -27,6 +27,8 @@ pub enum Signal {
 impl Signal {
     const ALL: [Self; 5] =
         [Self::Interrupt, Self::Terminate, Self::HangUp, Self::User1, Self::User2];
+    /// Those that ask for the end.
+    const ENDS: [Self; 3] = [Self::Interrupt, Self::Terminate, Self::HangUp];
 
     pub(crate) fn number(self) -> c_int {
         match self {
@@ -63,14 +65,7 @@ impl Signals {
     /// # Errors
     /// When the process has no descriptors left.
     pub fn take() -> Result<Self, Error> {
-        // SAFETY: plain numbers, for which zero is a value.
-        let mut set: libc::sigset_t = unsafe { mem::zeroed() };
-        // SAFETY: valid for writes.
-        unsafe { libc::sigemptyset(&raw mut set) };
-        for signal in Signal::ALL.into_iter().filter(|signal| !stays_ignored(*signal)) {
-            // SAFETY: an initialised set, and a number that is a signal.
-            unsafe { libc::sigaddset(&raw mut set, signal.number()) };
-        }
+        let set = set_of(Signal::ALL.into_iter().filter(|signal| !stays_ignored(*signal)));
         // SAFETY: an initialised set; the old one is not wanted.
         let done =
             unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
@@ -116,25 +111,17 @@ impl Signals {
         let mut set: libc::sigset_t = unsafe { mem::zeroed() };
         // SAFETY: valid for writes; it cannot fail otherwise.
         unsafe { libc::sigpending(&raw mut set) };
-        [Signal::Interrupt, Signal::Terminate, Signal::HangUp].into_iter().any(|signal| {
+        Signal::ENDS.into_iter().any(|signal| {
             // SAFETY: an initialised set, and a number that is a signal.
             unsafe { libc::sigismember(&raw const set, signal.number()) == 1 }
         })
     }
-}
 
-impl Signals {
-    /// Gives the calling thread's signals their default action back: one that asks for the end ends the
-    /// process from here on, at once. Those that have arrived and were not taken count as well.
+    /// Gives signals that ask for the end their default action back, on the calling thread: from here on
+    /// one of them ends the process at once, also one that has arrived and was not taken. The others
+    /// stay held back.
     pub fn release(self) {
-        // SAFETY: plain numbers, for which zero is a value.
-        let mut set: libc::sigset_t = unsafe { mem::zeroed() };
-        // SAFETY: valid for writes.
-        unsafe { libc::sigemptyset(&raw mut set) };
-        for signal in Signal::ALL {
-            // SAFETY: an initialised set, and a number that is a signal.
-            unsafe { libc::sigaddset(&raw mut set, signal.number()) };
-        }
+        let set = set_of(Signal::ENDS);
         // SAFETY: an initialised set; the old one is not wanted. It fails for no set that there is.
         unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) };
     }
@@ -144,6 +131,18 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+fn set_of(signals: impl IntoIterator<Item = Signal>) -> libc::sigset_t {
+    // SAFETY: plain numbers, for which zero is a value.
+    let mut set: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: valid for writes.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    for signal in signals {
+        // SAFETY: an initialised set, and a number that is a signal.
+        unsafe { libc::sigaddset(&raw mut set, signal.number()) };
+    }
+    set
 }
 
 /// Who starts us with `nohup` wants us to outlive the terminal. A shell ignores the others for its
