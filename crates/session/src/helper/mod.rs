@@ -249,7 +249,7 @@ impl Helper {
         let work = async {
             let engine = Engine::connect_through(endpoint, dial, DEADLINE).await?;
             let inside = match only {
-                Some(selection) => only_one(&engine, selection).await,
+                Some(selection) => only_one(&engine, Machine::This, selection).await,
                 None => None,
             };
             let shape = shape(inside.as_ref());
@@ -332,8 +332,8 @@ fn runtime() -> Result<Runtime, Error> {
 
 /// The one container in whose namespace everything is that is asked for: then the least is enough, and a
 /// helper is made inside of it. What selectors that come to nothing have to say is said later.
-async fn only_one(engine: &Engine, selection: &Selection) -> Option<Container> {
-    let resolved = resolve::targets(Some(engine), Machine::This, selection, Demand::Running).await;
+async fn only_one(engine: &Engine, machine: Machine, selection: &Selection) -> Option<Container> {
+    let resolved = resolve::targets(Some(engine), machine, selection, Demand::Running).await;
     let targets: [Target; 1] = resolved.ok()?.targets.try_into().ok()?;
     let [Target { origin: Origin::Container(container), .. }] = targets else { return None };
     // One that shares another's network has none that could be joined.

@@ -33,7 +33,7 @@ use super::{
     reaper::{Charge, Reaper},
     runtime, shape,
 };
-use crate::{Error, Selection, interrupt::unless_interrupted};
+use crate::{Error, Selection, interrupt::unless_interrupted, resolve::Machine};
 
 /// What the helper's program is told.
 const WORDS: &str = "stdio";
@@ -125,7 +125,7 @@ impl FarHelper {
         let work = async {
             let engine = Engine::connect_through(endpoint, dial, DEADLINE).await?;
             let inside = match only {
-                Some(selection) => only_one(&engine, selection).await,
+                Some(selection) => only_one(&engine, Machine::Another, selection).await,
                 None => None,
             };
             // A container that joins another's network has its name.
