@@ -296,7 +296,11 @@ fn limits_hold_and_a_command_is_told_of_each_file() {
     fs::create_dir(&out).unwrap();
     let script = at("done.sh");
     let told = at("told");
-    let text = format!("#!/bin/sh\n{{ echo \"$1\"; cat; }} >>{}\n", told.display());
+    // Both may run at once: what each has to tell is written in one piece.
+    let text = format!(
+        "#!/bin/sh\njson=$(cat)\nprintf '%s\\n%s\\n' \"$1\" \"$json\" >>{}\n",
+        told.display()
+    );
     fs::write(&script, text).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let words = [
