@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::fd::AsFd,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -12,12 +12,11 @@ use sys::{
     inotify::{Watch, is_file_name},
     mount::Root,
     netns::Netns,
-    process::{self, PidFd},
 };
 
 use crate::{
+    engine::Engine,
     error::{Reason, Refusal},
-    request::EngineAt,
 };
 
 /// The most directories that are watched.
@@ -61,7 +60,7 @@ pub(crate) struct Begun {
 impl Directories {
     /// Watches a directory of the engine. One that is known already is looked up anew, and keeps
     /// its number.
-    pub(crate) fn watch(&mut self, path: &str, engine: &EngineAt) -> Result<Begun, Refusal> {
+    pub(crate) fn watch(&mut self, path: &str, engine: &Engine) -> Result<Begun, Refusal> {
         check(path)?;
         let known = self.0.iter().position(|directory| directory.path == path);
         let index = known.unwrap_or(self.0.len());
@@ -69,7 +68,7 @@ impl Directories {
             let message = format_args!("more than {MAX_DIRECTORIES} directories");
             return Err(Refusal::new(Reason::Failed, message));
         }
-        let root = root(engine)?;
+        let root = engine.root()?;
         let open = root.directory(Path::new(path))?;
         // First the watch, then the list: a file that comes between is in both.
         let watch = Watch::open(&open)?;
@@ -113,31 +112,6 @@ pub(crate) fn check(path: &str) -> Result<(), Refusal> {
     }
     let message = format_args!("{path:?} is no directory of network namespaces");
     Err(Refusal::new(Reason::Failed, message))
-}
-
-/// The root directory as the engine sees it; our own where the engine is nobody on this machine.
-pub(crate) fn root(engine: &EngineAt) -> Result<Root, Refusal> {
-    match process(engine)? {
-        Some(engine) => Ok(Root::of(&engine)?),
-        None => Ok(Root::own()?),
-    }
-}
-
-/// The engine's process, held; `None` where it is nobody on this machine.
-pub(crate) fn process(engine: &EngineAt) -> Result<Option<PidFd>, Refusal> {
-    let pid = match engine {
-        EngineAt::Unknown => None,
-        EngineAt::Socket(path) => process::peer(dial(path)?)?,
-        EngineAt::Process(pid) => Some(*pid),
-    };
-    // One that began to listen and has ended since has left the socket to another.
-    Ok(pid.and_then(|pid| PidFd::open(pid).ok()))
-}
-
-/// Connects to the engine.
-pub(crate) fn dial(path: &str) -> Result<UnixStream, Refusal> {
-    UnixStream::connect(Path::new(path))
-        .map_err(|source| sys::Error::Path { call: "connect", path: path.into(), source }.into())
 }
 
 /// The files that are in a directory now.

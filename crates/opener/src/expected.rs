@@ -13,9 +13,9 @@ use sys::{
 };
 
 use crate::{
-    directories::{MAX_DIRECTORIES, check, root},
+    directories::{MAX_DIRECTORIES, check},
+    engine::Engine,
     error::{Reason, Refusal},
-    request::EngineAt,
 };
 
 /// Those that somebody waits for.
@@ -39,7 +39,7 @@ impl Expected {
     pub(crate) fn expect(
         &mut self,
         path: &str,
-        engine: &EngineAt,
+        engine: &Engine,
         (news, key): (&Poller, u64),
     ) -> Result<PipeReader, Refusal> {
         check(path)?;
@@ -48,7 +48,7 @@ impl Expected {
             let message = format_args!("more than {MAX_DIRECTORIES} directories are waited for");
             return Err(Refusal::new(Reason::Failed, message));
         }
-        let root = root(engine)?;
+        let root = engine.root()?;
         let above = Path::new(path).parent().unwrap_or(Path::new("/"));
         let parent = Watch::open(root.directory(above)?)?;
         let (waits, told) = pipe().map_err(sys::Error::call("pipe2"))?;

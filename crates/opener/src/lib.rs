@@ -10,6 +10,7 @@
 mod client;
 mod codec;
 mod directories;
+mod engine;
 mod error;
 mod expected;
 mod monitor;

@@ -11,7 +11,8 @@ use std::{
 use sys::{mount::Root, netns::Netns, process::PidFd};
 
 use crate::{
-    directories::{self, Directories},
+    directories::Directories,
+    engine::Engine,
     error::{Error, Reason, Refusal},
     monitor,
     request::{EngineAt, Place},
@@ -59,7 +60,8 @@ impl Proved {
 /// # Privileges
 /// `CAP_SYS_PTRACE` for the processes of other users.
 pub fn prove(place: &Place, engine: &EngineAt) -> Result<Proved, Error> {
-    Ok(find(place, &Directories::default(), &Paths::Own, engine)?)
+    let engine = Engine::new(engine.clone());
+    Ok(find(place, &Directories::default(), &Paths::Own, &engine)?)
 }
 
 /// Whose the paths of requests are.
@@ -93,7 +95,7 @@ pub(crate) fn find(
     place: &Place,
     directories: &Directories,
     paths: &Paths,
-    engine: &EngineAt,
+    engine: &Engine,
 ) -> Result<Proved, Refusal> {
     match place {
         Place::Container { pid, id, sandbox_key } => container(*pid, id, sandbox_key, engine),
@@ -115,7 +117,7 @@ pub(crate) fn find(
 /// container's: whoever asks has not the rights to look at its namespace.
 pub(crate) fn process_inside(place: &Place, inside: &str) -> Result<PidFd, Refusal> {
     match place {
-        Place::Container { pid, id, .. } if id == inside => resident(*pid, id, &EngineAt::Unknown),
+        Place::Container { pid, id, .. } if id == inside => resident(*pid, id, &Engine::default()),
         _ => {
             let message = "the helper container reaches one target, and this is another";
             Err(Refusal::new(Reason::NotPermitted, message))
@@ -124,12 +126,12 @@ pub(crate) fn process_inside(place: &Place, inside: &str) -> Result<PidFd, Refus
 }
 
 /// A process, held and proved to be a container's: by its cgroup, or by its monitor.
-fn resident(pid: u32, id: &str, engine: &EngineAt) -> Result<PidFd, Refusal> {
+fn resident(pid: u32, id: &str, engine: &Engine) -> Result<PidFd, Refusal> {
     let pidfd = open_pidfd(pid)?;
     if pidfd.is_in_container(id).map_err(|error| gone(error, pid))? {
         return Ok(pidfd);
     }
-    if let Ok(Some(engine)) = directories::process(engine)
+    if let Ok(Some(engine)) = engine.process()
         && monitor::container_of(&pidfd, &engine).as_deref() == Some(id)
     {
         return Ok(pidfd);
@@ -144,7 +146,7 @@ fn resident(pid: u32, id: &str, engine: &EngineAt) -> Result<PidFd, Refusal> {
     ))
 }
 
-fn container(pid: u32, id: &str, sandbox_key: &str, engine: &EngineAt) -> Result<Proved, Refusal> {
+fn container(pid: u32, id: &str, sandbox_key: &str, engine: &Engine) -> Result<Proved, Refusal> {
     let before = now();
     let pidfd = resident(pid, id, engine)?;
     let netns = pidfd.netns().map_err(|error| gone(error, pid))?;

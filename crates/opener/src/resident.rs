@@ -8,7 +8,7 @@ use sys::{
     process::{self, PidFd},
 };
 
-use crate::{directories, monitor, request::EngineAt};
+use crate::{engine::Engine, monitor};
 
 /// The most processes that are looked at for the newest one, which has just been started. Each
 /// takes some 10 µs.
@@ -36,7 +36,7 @@ pub(crate) enum Age {
 
 /// Finds a process in a namespace whose cgroup names a container, or whose monitor does. `None` when
 /// there is none (yet), and when /proc does not tell.
-pub(crate) fn find(netns: NetnsId, age: Age, engine: &EngineAt) -> Option<Resident> {
+pub(crate) fn find(netns: NetnsId, age: Age, engine: &Engine) -> Option<Resident> {
     let pids = process::newest().ok()?;
     let is_there = |pid: &u32| netns::identity_of_process(*pid).is_ok_and(|id| id == netns);
     let asked = OnceCell::new();
@@ -46,7 +46,7 @@ pub(crate) fn find(netns: NetnsId, age: Age, engine: &EngineAt) -> Option<Reside
         let container = match process.container().ok()? {
             Some(container) => container,
             None => {
-                let engine = asked.get_or_init(|| directories::process(engine).ok().flatten());
+                let engine = asked.get_or_init(|| engine.process().ok().flatten());
                 monitor::container_of(&process, engine.as_ref()?)?
             }
         };

@@ -23,12 +23,13 @@ use sys::{
 
 use crate::{
     codec::Encoder,
-    directories::{self, Begun, Directories},
+    directories::{Begun, Directories},
+    engine::Engine,
     error::{Reason, Refusal},
     expected::Expected,
     open::{self, Sockets},
     proof::{self, Paths, Proved},
-    request::{EngineAt, PROTOCOL, Place, Request, Spec},
+    request::{PROTOCOL, Place, Request, Spec},
     resident::{self, Age},
 };
 
@@ -109,7 +110,8 @@ struct Reply {
 /// What the opener remembers from one request to the next.
 #[derive(Debug)]
 struct Server {
-    engine: EngineAt,
+    /// `None` until the client has said where it is, which it says once.
+    engine: Option<Engine>,
     directories: Directories,
     paths: Paths,
     expected: Expected,
@@ -118,7 +120,7 @@ struct Server {
 
 impl Server {
     fn new(paths: Paths) -> Result<Self, sys::Error> {
-        let (engine, news) = (EngineAt::default(), Poller::new()?);
+        let (engine, news) = (None, Poller::new()?);
         let (directories, expected) = (Directories::default(), Expected::default());
         Ok(Self { engine, directories, paths, expected, news })
     }
@@ -153,6 +155,11 @@ impl Server {
     /// Moves this process into a user namespace. Every right that it has is one in there from then
     /// on.
     fn join(&mut self, descriptors: Vec<OwnedFd>) -> Result<Reply, Refusal> {
+        // Of root nothing is to be had in there that it has not already, and whoever has begun to work
+        // stays where it is.
+        if self.engine.is_some() || privileges::own_uid() == 0 {
+            return Err(Refusal::new(Reason::Failed, "this opener joins no user namespace"));
+        }
         let users = descriptors.into_iter().next();
         let users = users.ok_or_else(|| Refusal::new(Reason::Failed, "no user namespace came"))?;
         UserNs::from_fd(users)?.join()?;
@@ -163,39 +170,40 @@ impl Server {
     fn answer(&mut self, request: Request) -> Result<Reply, Refusal> {
         match request {
             Request::Join => Err(Refusal::new(Reason::Failed, "no user namespace came")),
+            Request::Hello { .. } if self.engine.is_some() => {
+                Err(Refusal::new(Reason::Failed, "where the engine is has been told"))
+            }
             Request::Hello { engine } => {
+                let engine = Engine::new(engine);
                 if !is_of_another(&engine) {
                     privileges::keep_capabilities(&KEPT)?;
                 }
-                self.engine = engine;
+                self.engine = Some(engine);
                 Ok(Reply::default())
             }
             Request::Open { places, spec } => Ok(together(self.open_all(&places, &spec))),
             Request::Look { place } => {
                 let found = self.find(&place)?;
                 let netlink = visit(&place, &found.netns, sys::netlink::open)??;
-                let identity = Identity::of(found, &place, Age::Oldest, &self.engine);
+                let identity = Identity::of(found, &place, Age::Oldest, self.engine()?);
                 let body = identity.put(Encoder::default()).finish();
                 let descriptors = [netlink].into_iter().chain(identity.pidfd()).collect();
                 Ok(Reply { body, descriptors })
             }
             Request::Dial => {
-                let EngineAt::Socket(path) = &self.engine else {
-                    return Err(Refusal::new(Reason::Failed, "no engine socket was named"));
-                };
-                let stream = directories::dial(path)?;
+                let stream = self.engine()?.dial()?;
                 Ok(Reply { body: Vec::new(), descriptors: vec![stream.into()] })
             }
             Request::Watch { directory } => {
                 let Begun { watch, directory, names } =
-                    self.directories.watch(&directory, &self.engine)?;
+                    self.directories.watch(&directory, told(&self.engine)?)?;
                 let body =
                     Encoder::default().u32(directory).each(&names, |out, name| out.text(name));
                 Ok(Reply { body: body.finish(), descriptors: vec![watch.into()] })
             }
             Request::Expect { directory } => {
                 let news = (&self.news, KEY_EXPECTED);
-                let told = self.expected.expect(&directory, &self.engine, news)?;
+                let told = self.expected.expect(&directory, told(&self.engine)?, news)?;
                 Ok(Reply { body: Vec::new(), descriptors: vec![told.into()] })
             }
         }
@@ -227,12 +235,16 @@ impl Server {
         let found = self.find(place)?;
         let sockets = visit(place, &found.netns, || open::open(spec))??;
         // Attached first, asked afterwards.
-        Ok(opened(Identity::of(found, place, Age::Newest, &self.engine), sockets))
+        Ok(opened(Identity::of(found, place, Age::Newest, self.engine()?), sockets))
+    }
+
+    fn engine(&self) -> Result<&Engine, Refusal> {
+        told(&self.engine)
     }
 
     /// Finds a namespace in which this process can have rights.
     fn find(&self, place: &Place) -> Result<Proved, Refusal> {
-        let found = proof::find(place, &self.directories, &self.paths, &self.engine)?;
+        let found = proof::find(place, &self.directories, &self.paths, self.engine()?)?;
         if found.netns.is_of_our_users() {
             return Ok(found);
         }
@@ -245,9 +257,15 @@ impl Server {
     }
 }
 
+/// The engine, once it was told where that is.
+fn told(engine: &Option<Engine>) -> Result<&Engine, Refusal> {
+    let untold = || Refusal::new(Reason::Failed, "where the engine is was not told");
+    engine.as_ref().ok_or_else(untold)
+}
+
 /// Whether the engine's socket is there, and another user's than this process.
-fn is_of_another(engine: &EngineAt) -> bool {
-    let EngineAt::Socket(path) = engine else { return false };
+fn is_of_another(engine: &Engine) -> bool {
+    let Some(path) = engine.socket() else { return false };
     fs::metadata(path).is_ok_and(|socket| socket.uid() != privileges::own_uid())
 }
 
@@ -312,7 +330,7 @@ struct Identity {
 
 impl Identity {
     /// Of a namespace that was found without a process, somebody who lives there is looked for.
-    fn of(mut found: Proved, place: &Place, age: Age, engine: &EngineAt) -> Self {
+    fn of(mut found: Proved, place: &Place, age: Age, engine: &Engine) -> Self {
         let mut container = None;
         if matches!(place, Place::Sandbox { .. })
             && let Some(resident) = resident::find(found.netns.id(), age, engine)

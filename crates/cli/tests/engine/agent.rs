@@ -219,11 +219,15 @@ fn a_far_side_that_speaks_another_version_says_so() {
     for (says, told) in [
         (
             greeting(&protocol(PROTOCOL), &protocol(OTHER)),
-            &*format!("its version is {OURS} (protocol {OTHER}), and ours is {OURS} (protocol {PROTOCOL})"),
+            &*format!(
+                "its version is {OURS} (protocol {OTHER}), and ours is {OURS} (protocol {PROTOCOL})"
+            ),
         ),
         (
             greeting(OURS.as_bytes(), THEIRS.as_bytes()),
-            &*format!("its version is {THEIRS} (protocol {PROTOCOL}), and ours is {OURS} (protocol {PROTOCOL})"),
+            &*format!(
+                "its version is {THEIRS} (protocol {PROTOCOL}), and ours is {OURS} (protocol {PROTOCOL})"
+            ),
         ),
         (b"sh: stdio: not found\n".to_vec(), "it does not speak whaletap's protocol"),
         (Vec::new(), "it does not answer"),
