@@ -32,6 +32,8 @@ pub(crate) struct Line {
     batches: usize,
     /// Bytes of the queue that are no batch.
     answers: usize,
+    /// Bytes that were ever written.
+    carried: u64,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Line {
         poll::never_wait(&input)?;
         poll::never_wait(&output)?;
         let (stream, queue) = (Stream::default(), VecDeque::new());
-        Ok(Self { input, output, stream, queue, written: 0, batches: 0, answers: 0 })
+        Ok(Self { input, output, stream, queue, written: 0, batches: 0, answers: 0, carried: 0 })
     }
 
     /// To be waited for while [`Line::listens`].
@@ -185,7 +187,10 @@ impl Line {
     pub(crate) fn flush(&mut self) -> Result<bool, Error> {
         while let Some(message) = self.queue.front() {
             match self.output.write(&message.bytes[self.written..]) {
-                Ok(length) => self.written += length,
+                Ok(length) => {
+                    self.written += length;
+                    self.carried += length as u64;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_for_later(&error) => return Ok(false),
                 Err(error) => return Err(Error::Write(error)),
@@ -198,6 +203,11 @@ impl Line {
             }
         }
         Ok(true)
+    }
+
+    /// How many bytes were ever written.
+    pub(crate) fn carried(&self) -> u64 {
+        self.carried
     }
 
     /// Whether nothing waits to be written.

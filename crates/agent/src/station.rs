@@ -11,7 +11,7 @@ use sys::{
     netlink::{Changes, Netlink},
     packet::PacketSocket,
     poll::{Poller, Trigger},
-    ring::Geometry,
+    ring::{Block, Geometry},
 };
 
 use crate::tap::{Tap, earliest};
@@ -145,8 +145,8 @@ impl Station {
         live.map(|live| live.taps.len() * live.geometry.bytes()).sum()
     }
 
-    /// Takes what the rings have.
-    pub(crate) fn take(&mut self, now: u64, outgoing: &mut Outgoing) {
+    /// Takes what the rings have; `each` sees it first.
+    pub(crate) fn take(&mut self, now: u64, outgoing: &mut Outgoing, mut each: impl FnMut(&Block)) {
         let Self { capture, live, stats, taken, lost, .. } = self;
         let Some(Live { sockets, taps, .. }) = live else { return };
         for tap in taps {
@@ -154,6 +154,7 @@ impl Station {
                 if block.is_losing() {
                     *lost += count(sockets, stats);
                 }
+                each(&block);
                 *taken += u64::from(block.len());
                 outgoing.take(*capture, block, std::mem::take(lost));
             });
@@ -349,7 +350,7 @@ impl Station {
             return;
         }
         // What came between the last look and the last count.
-        self.take(now, outgoing);
+        self.take(now, outgoing, |_| {});
         self.count();
         if let Some(live) = self.live.take() {
             let _ = poller.remove(&live.changes);

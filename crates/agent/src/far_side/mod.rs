@@ -1,4 +1,6 @@
 mod attaching;
+mod echo;
+mod flow;
 mod looking;
 mod sending;
 
@@ -14,6 +16,10 @@ use wire::{
     Attach, Clock, Counts, Ended, HEARTBEAT, Hello, Host, Notice, Order, Report, SILENCE, Settings,
 };
 
+use self::{
+    echo::{Echo, Speech},
+    flow::Flow,
+};
 use crate::{
     error::Error,
     line::{Incoming, Input, Line},
@@ -81,6 +87,9 @@ pub(crate) struct FarSide {
     /// More of them could have been sent.
     has_more: bool,
     step_watch: StepWatch,
+    echo: Echo,
+    /// Why it ends by itself: its client is told at the end.
+    verdict: Option<String>,
     began: Instant,
     heard: Instant,
     spoke: Instant,
@@ -128,6 +137,8 @@ impl FarSide {
             waiting: None,
             has_more: false,
             step_watch: StepWatch::new(),
+            echo: Echo::new(Duration::ZERO),
+            verdict: None,
             began,
             heard: began,
             spoke: began,
@@ -179,6 +190,7 @@ impl FarSide {
         self.open_some()?;
         self.watch_clock()?;
         self.take_in(now);
+        self.hear_ourselves(now);
         self.look()?;
         self.let_go(now)?;
         self.send(now)?;
@@ -229,7 +241,10 @@ impl FarSide {
                 at_most(left.max(MIN_SLEEP));
             }
         }
-        if self.line.is_idle() {
+        if let Some(changes) = self.echo.timeout(self.began.elapsed()) {
+            at_most(changes.max(MIN_SLEEP));
+        }
+        if self.line.is_idle() && self.echo.speech() != Speech::Silence {
             let every = self.settle_every();
             for (capture, station) in &self.stations {
                 // Where frames wait it is settled when they go.
@@ -303,6 +318,7 @@ impl FarSide {
                 }
             }
             Order::Acknowledge(acknowledge) => {
+                self.echo.used(acknowledge.bytes);
                 self.outgoing.acknowledged(acknowledge.bytes, self.began.elapsed());
             }
             Order::Clock(question) => {
@@ -315,13 +331,18 @@ impl FarSide {
                 while !self.attaches.is_empty() {
                     self.open_some()?;
                 }
-                self.ending.get_or_insert_with(Instant::now);
-                for station in self.stations.values_mut() {
-                    station.refuse(&self.poller);
-                }
+                self.begin_to_end();
             }
         }
         Ok(())
+    }
+
+    /// Refuses everything from now on: what there is by now is sent.
+    fn begin_to_end(&mut self) {
+        self.ending.get_or_insert_with(Instant::now);
+        for station in self.stations.values_mut() {
+            station.refuse(&self.poller);
+        }
     }
 
     fn set(&mut self, settings: &Settings) {
@@ -348,6 +369,7 @@ impl FarSide {
         if let Some(nanoseconds) = self.step_watch.check() {
             self.newest = 0;
             self.stations.values_mut().for_each(Station::forget_time);
+            self.echo.give_up(self.began.elapsed());
             let text = format!("the clock was set by {} ms", nanoseconds / 1_000_000);
             self.line.tell(&Report::Notice(Notice { capture: None, text }))?;
         }
@@ -356,7 +378,11 @@ impl FarSide {
 
     fn take_in(&mut self, now: u64) {
         for station in self.stations.values_mut() {
-            station.take(now, &mut self.outgoing);
+            station.take(now, &mut self.outgoing, |block| {
+                if self.echo.listens() {
+                    block.frames().for_each(|(_, frame)| self.echo.hear(&frame.parts()));
+                }
+            });
             self.newest = self.newest.max(station.newest());
         }
         if self.counted.elapsed() >= COUNT_EVERY {
@@ -369,6 +395,17 @@ impl FarSide {
             self.waiting = None;
         } else {
             self.waiting.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Ends where what is captured is the stream by which it travels.
+    fn hear_ourselves(&mut self, now: u64) {
+        let at = self.began.elapsed();
+        if self.ending.is_some() {
+            self.echo.give_up(at);
+        } else if let Some(flow) = self.echo.turn(at, now, self.line.carried()) {
+            self.verdict = Some(own_stream(&flow));
+            self.begin_to_end();
         }
     }
 
@@ -403,7 +440,11 @@ impl FarSide {
         for capture in over {
             let Some(station) = self.stations.remove(&capture) else { continue };
             let stats = station.last_stats(self.outgoing.forget(capture));
-            self.line.tell_behind(&Report::Detached(Counts { capture, stats }))?;
+            let counts = Counts { capture, stats };
+            // What ends with all of us has not ended by itself.
+            let is_ours = self.verdict.is_some();
+            let last = if is_ours { Report::Counts(counts) } else { Report::Detached(counts) };
+            self.line.tell_behind(&last)?;
         }
         Ok(())
     }
@@ -415,7 +456,7 @@ impl FarSide {
         let Some(ending) = self.ending else { return Ok(Turn::Another) };
         if self.stations.is_empty() && !self.ended {
             self.ended = true;
-            self.line.tell_behind(&Report::Ended(Ended { text: None }))?;
+            self.line.tell_behind(&Report::Ended(Ended { text: self.verdict.clone() }))?;
             self.line.flush()?;
         }
         if self.ended && self.line.is_idle() {
@@ -424,6 +465,14 @@ impl FarSide {
         let limit = self.patience + END_GRACE;
         if ending.elapsed() > limit { Err(Error::NotTaken(limit)) } else { Ok(Turn::Another) }
     }
+}
+
+fn own_stream(flow: &Flow) -> String {
+    format!(
+        "it captured the stream by which whaletap hears of what it captures, {flow}: leave that out \
+         by an expression such as '{}'",
+        flow.expression()
+    )
 }
 
 fn key_of(capture: u32, concern: Concern) -> u64 {

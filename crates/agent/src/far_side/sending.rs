@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use wire::{BATCH, Counts, HEARTBEAT, Interfaces, Report, Settled};
 
-use super::{FarSide, KEY_RING, SETTLE_RARELY};
+use super::{FarSide, KEY_RING, SETTLE_RARELY, Speech};
 use crate::error::Error;
 
 /// The most batches that are sent in one go: then rings are read again.
@@ -23,6 +23,10 @@ impl FarSide {
     /// Sends whatever there is, as far as there is room for it. Nothing is put into the queue that
     /// may still change: frames that wait can be dropped here, and counts go out as they are then.
     pub(super) fn send(&mut self, now: u64) -> Result<(), Error> {
+        if self.echo.speech() == Speech::Silence {
+            self.line.flush()?;
+            return Ok(());
+        }
         if self.spoke.elapsed() >= HEARTBEAT {
             self.spoke = Instant::now();
             if self.greeted {
@@ -39,6 +43,7 @@ impl FarSide {
             }
             let Some(batch) = self.next_batch() else { break };
             sent += 1;
+            self.echo.sent(batch.len() as u64);
             self.line.send(&batch)?;
             self.tell_settled(now)?;
         }
@@ -52,7 +57,8 @@ impl FarSide {
     fn next_batch(&mut self) -> Option<Vec<u8>> {
         let is_due = self.waiting.is_some_and(|waiting| waiting.elapsed() >= self.linger);
         let is_full = self.outgoing.waiting() >= BATCH;
-        if !is_due && !is_full && self.ending.is_none() {
+        let may_be_sent = self.echo.speech() == Speech::Free;
+        if !may_be_sent || !is_due && !is_full && self.ending.is_none() {
             return None;
         }
         let batch = self.outgoing.next_batch(self.began.elapsed());

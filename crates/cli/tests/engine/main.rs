@@ -32,6 +32,7 @@ mod member;
 mod missed;
 mod namespaces;
 mod narrow;
+mod own_stream;
 mod person;
 mod processes;
 mod record;
