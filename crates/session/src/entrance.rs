@@ -274,7 +274,7 @@ impl Entrance {
         let Self::Far(far) = self else { return command_line.to_owned() };
         let link = &far.link;
         let Ahead { nanoseconds, uncertainty } = link.ahead();
-        let left_out = self.left_out().map(|it| format!("; {}", not_captured(&it)));
+        let left_out = self.left_out().map(|it| format!("; {}", in_words(&it)));
         let left_out = left_out.unwrap_or_default();
         format!(
             "{command_line}{left_out}; times are those of {}, whose clock was {:.6} s ahead of this machine's \
@@ -294,7 +294,8 @@ impl Entrance {
     pub(crate) fn left_out(&self) -> Option<Connection> {
         match self {
             Self::Here(_) => None,
-            Self::Far(far) => far.helper.connection(),
+            // Both ends of such a one are on this machine: it leads to somebody who carries it on.
+            Self::Far(far) => far.helper.connection().filter(|it| !it.here.ip().is_loopback()),
         }
     }
 
@@ -302,7 +303,7 @@ impl Entrance {
     pub(crate) fn left_out_of(&self, netns: NetnsId) -> Option<String> {
         let Self::Far(far) = self else { return None };
         let passes = far.link.host().netns == netns;
-        self.left_out().filter(|_| passes).map(|connection| not_captured(&connection))
+        self.left_out().filter(|_| passes).map(|connection| in_words(&connection))
     }
 
     /// Whole seconds by which times are to be moved to be this machine's.
@@ -368,8 +369,10 @@ fn wait_for(asked: &Asked, signals: Option<&Signals>) -> Result<(), Error> {
     Ok(())
 }
 
-fn not_captured(connection: &Connection) -> String {
-    format!("{connection} is not captured: it carries the capture")
+/// What is known of it is what this machine sees; what another one sees behind an address translation or
+/// a forwarder has other addresses, and is noticed over there.
+fn in_words(connection: &Connection) -> String {
+    format!("{connection}, as this machine sees it, is left out: it carries the capture")
 }
 
 fn refused(target: &str, source: opener::Error) -> Error {
