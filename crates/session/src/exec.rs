@@ -213,7 +213,9 @@ fn enter(target: &Target, request: &ExecRequest) -> Result<(), Error> {
 /// from then on: there it has all rights.
 fn engine(target: &Target, request: &ExecRequest) -> Result<EngineAt, Error> {
     let what = format!("enter {}", target.name);
-    if !privileges::effective()?.contains(Capability::SYS_ADMIN) {
+    // What is no container of the engine's is none of its users' either.
+    if target.as_container().is_some() && !privileges::effective()?.contains(Capability::SYS_ADMIN)
+    {
         let directory = request.runtime_directory.as_deref();
         if let Some(rootless) = Rootless::find(&request.endpoint, directory, &what)? {
             rootless.users().join().map_err(|error| failed(target, error))?;

@@ -186,7 +186,7 @@ impl Looker {
             && (query.reach.via != Via::Helper || !query.interfaces)
         {
             Way::Host
-        } else if let Some(rootless) = rootless(query) {
+        } else if let Some(rootless) = needs_engine.then(|| rootless(query)).flatten() {
             Way::Rootless(Box::new(rootless))
         } else if query.interfaces && query.reach.via != Via::Host {
             match decide() {

@@ -48,7 +48,7 @@ pub use runner::ARGV0 as RUNNER_ARGV0;
 pub use runner::serve as serve_runner;
 pub use supervisor::capture;
 pub use trigger::{BadTrigger, On, Triggers};
-pub use way::may_connect;
+pub use way::{is_own_directory, may_connect};
 
 pub use ::capture::{
     Autostop, Blind, Compression, Ending, Error as CaptureError, Format, HeldBytes, Keep, KeepFree,

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
+    fs::{File, Metadata},
     io,
     os::{
         fd::{AsFd as _, OwnedFd},
@@ -16,7 +16,7 @@ use docker::{Dial, Endpoint, Line};
 use opener::Opener;
 use sys::{
     local::{self, Reached},
-    privileges::User,
+    privileges::{self, User},
 };
 
 use crate::{Error, resolve::EngineDial, runner::Runner};
@@ -41,7 +41,15 @@ pub fn may_connect(socket: &Path) -> bool {
     matches!(local::connect(socket), Ok(Reached::Somebody(_) | Reached::Busy))
 }
 
-/// The same where it takes a program, and nothing where it does not.
+/// Whether a directory is this user's own: another one's, of a variable that has survived `su` or
+/// `sudo`, is not to be believed.
+#[must_use]
+pub fn is_own_directory(path: &Path) -> bool {
+    let is_own = |found: Metadata| found.is_dir() && found.uid() == privileges::own_uid();
+    path.is_absolute() && path.metadata().is_ok_and(is_own)
+}
+
+/// The same as [`way`] where it takes a program, and nothing where it does not.
 pub(crate) fn through_program(
     endpoint: &Endpoint,
     user: Option<&User>,

@@ -22,6 +22,7 @@ pub(crate) fn endpoint<'a>(
     };
     let resolved = Endpoint::resolve(&options, surroundings.variable);
     let runtime_directory = runtime_directory(surroundings);
+    let runtime_directory = runtime_directory.filter(|path| (surroundings.is_own_directory)(path));
     let own = |endpoint: Endpoint| {
         endpoint.or_of_this_user(runtime_directory.as_deref(), surroundings.may_connect)
     };

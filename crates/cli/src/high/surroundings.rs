@@ -13,6 +13,8 @@ pub(crate) struct Surroundings {
     pub(crate) is_program: fn(&Path) -> bool,
     /// Whether somebody listens on a socket, to whom this user may connect.
     pub(crate) may_connect: fn(&Path) -> bool,
+    /// Whether a directory is this user's.
+    pub(crate) is_own_directory: fn(&Path) -> bool,
     /// Standard output is a terminal.
     pub(crate) stdout_is_terminal: bool,
     /// The working directory; `None` when it was removed.
@@ -31,6 +33,7 @@ impl Surroundings {
             variable: |name| std::env::var_os(name),
             is_program: Path::is_file,
             may_connect: session::may_connect,
+            is_own_directory: session::is_own_directory,
             stdout_is_terminal: stdout().is_terminal(),
             directory: std::env::current_dir().ok(),
             command_line: command_line(std::env::args_os()),
@@ -70,6 +73,7 @@ impl Surroundings {
             variable: |_| None,
             is_program: |path| path == Path::new("/usr/sbin/tcpdump"),
             may_connect: |_| true,
+            is_own_directory: |_| true,
             stdout_is_terminal: false,
             directory: Some(PathBuf::from("/here")),
             command_line: "whaletap test".to_owned(),

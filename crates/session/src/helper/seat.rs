@@ -24,7 +24,7 @@ use sys::{
 };
 use tokio::net::UnixListener;
 
-use crate::Error;
+use crate::{Error, is_own_directory};
 
 /// What the names of our directories begin with.
 const PREFIX: &str = "whaletap-";
@@ -51,12 +51,8 @@ impl Seat {
     /// Where the directory of this process is to be: below `runtime`, which is believed where it is
     /// its user's, or among temporary files.
     pub(super) fn place(runtime: Option<&Path>, owner: &Lifetime) -> PathBuf {
-        let uid = privileges::own_uid();
-        let is_ours = |path: &&Path| {
-            path.is_absolute()
-                && path.metadata().is_ok_and(|found| found.is_dir() && found.uid() == uid)
-        };
-        let above = runtime.filter(is_ours).map_or_else(env::temp_dir, Path::to_owned);
+        let own = runtime.filter(|path| is_own_directory(path));
+        let above = own.map_or_else(env::temp_dir, Path::to_owned);
         above.join(format!("{PREFIX}{}", owner.short()))
     }
 
