@@ -11,7 +11,7 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Read, Write},
+    io::{Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
@@ -33,6 +33,10 @@ const PAUSE: &str = "libpod/tmp/pause.pid";
 /// How the directories of namespaces are called below that, by engine.
 const PODMANS: &str = "netns";
 const DOCKERS: &str = "docker/netns";
+/// How those are called who listen on their sockets.
+const DOCKERD: &str = "dockerd";
+const PODMAN: &str = "podman";
+const SYSTEMD: &str = "systemd";
 /// How long an engine that systemd starts may take until it answers.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -66,33 +70,12 @@ impl Rootless {
         if uid != privileges::own_uid() {
             return strangers(endpoint, uid, &listener, what);
         }
-        let names = program(&listener);
-        let pause = || pause(runtime_directory, &listener);
-        let found = match own_users(&listener) {
-            // Podman may be started anew: then the other one lives on.
-            Some(users) if names == "podman" => {
-                let pause = pause().filter(|pause| {
-                    own_users(pause).is_some_and(|theirs| theirs.id() == users.id())
-                });
-                Some((users, pause.unwrap_or(listener)))
-            }
-            Some(users) => Some((users, listener)),
-            // Who listens for it.
-            None if matches!(&*names, "systemd" | "podman") => {
-                let is_there = pause().is_some();
-                if !is_there {
-                    awake(connection);
-                }
-                pause().and_then(|pause| Some((own_users(&pause)?, pause)))
-            }
-            None => None,
-        };
+        let name = program(&listener);
+        let found = namespaces(listener, &name, runtime_directory, connection);
         Ok(found.map(|(users, process)| {
-            let below = if names == "dockerd" { DOCKERS } else { PODMANS };
-            let theirs = process.variable("XDG_RUNTIME_DIR").ok().flatten().map(PathBuf::from);
-            let directory = theirs.as_deref().or(runtime_directory);
-            let directory =
-                directory.and_then(|directory| Some(directory.join(below).to_str()?.to_owned()));
+            let below = if name == DOCKERD { DOCKERS } else { PODMANS };
+            let directory = directory_of(&process, runtime_directory);
+            let directory = directory.and_then(|it| it.join(below).to_str().map(str::to_owned));
             Self { users, process, directory }
         }))
     }
@@ -108,16 +91,48 @@ impl Rootless {
     }
 }
 
+/// The user namespace that leads to all that an engine runs, and a process with the engine's mounts.
+fn namespaces(
+    listener: PidFd,
+    name: &str,
+    runtime_directory: Option<&Path>,
+    connection: UnixStream,
+) -> Option<(UserNs, PidFd)> {
+    let directory = directory_of(&listener, runtime_directory);
+    let kept = || {
+        let process = pause(directory.as_deref()?)?;
+        Some((own_users(&process)?, process))
+    };
+    match own_users(&listener) {
+        // Podman's service may be started anew: then the one that keeps its namespaces lives on.
+        Some(users) => match kept() {
+            Some((same, process)) if same.id() == users.id() => Some((same, process)),
+            _ => Some((users, listener)),
+        },
+        // Whoever listens until there is a service.
+        None if name == PODMAN || name.starts_with(SYSTEMD) => kept().or_else(|| {
+            awake(connection);
+            kept()
+        }),
+        None => None,
+    }
+}
+
 /// The user namespace of a process, if it is one that this user made.
 fn own_users(process: &PidFd) -> Option<UserNs> {
     let users = UserNs::of(process).ok()?.beneath_own().ok()??;
     users.owner().is_ok_and(|owner| owner == privileges::own_uid()).then_some(users)
 }
 
+/// The `XDG_RUNTIME_DIR` of a process; this user's where that is not to be seen.
+fn directory_of(process: &PidFd, otherwise: Option<&Path>) -> Option<PathBuf> {
+    let theirs = process.variable("XDG_RUNTIME_DIR").ok().flatten().map(PathBuf::from);
+    theirs.or_else(|| otherwise.map(Path::to_owned))
+}
+
 /// The process that keeps podman's namespaces.
-fn pause(runtime_directory: Option<&Path>, listener: &PidFd) -> Option<PidFd> {
-    let theirs = listener.variable("XDG_RUNTIME_DIR").ok().flatten().map(PathBuf::from);
-    let pid = fs::read_to_string(theirs.as_deref().or(runtime_directory)?.join(PAUSE)).ok()?;
+fn pause(directory: &Path) -> Option<PidFd> {
+    let pid = fs::read_to_string(directory.join(PAUSE)).ok()?;
     PidFd::open(pid.trim().parse().ok()?).ok()
 }
 
@@ -128,17 +143,18 @@ fn awake(mut connection: UnixStream) {
         .set_nonblocking(false)
         .and_then(|()| connection.set_read_timeout(Some(STARTS_WITHIN)))
         .and_then(|()| connection.write_all(b"GET /_ping HTTP/1.0\r\n\r\n"))
-        .and_then(|()| match connection.read(&mut [0; 16]) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
-            other => other,
-        });
+        .and_then(|()| connection.read(&mut [0; 16]));
 }
 
 /// What a process was started as, without the way to it.
 fn program(process: &PidFd) -> String {
     let words = process.words().unwrap_or_default();
     let first = words.first().map(Path::new).and_then(Path::file_name);
-    first.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    match first {
+        Some(name) => name.to_string_lossy().into_owned(),
+        // It is about to become what we have made systemd start.
+        None => process.name().unwrap_or_default(),
+    }
 }
 
 /// An engine of somebody else's: root's, or one that nobody but its owner can look into.

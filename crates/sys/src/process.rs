@@ -10,6 +10,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::{ffi::OsStringExt, process::CommandExt},
     },
+    path::PathBuf,
     process::{Child, Command},
     ptr,
 };
@@ -152,6 +153,18 @@ impl PidFd {
         Ok(Some(pid).filter(|pid| *pid != 0))
     }
 
+    /// What the kernel calls it: the beginning of its program's name, unless it has given itself
+    /// another one (`PR_SET_NAME`).
+    ///
+    /// # Errors
+    /// `ESRCH` when the process has ended; when /proc cannot be read.
+    pub fn name(&self) -> Result<String, Error> {
+        let path = format!("/proc/{}/comm", self.pid);
+        let name = fs::read(&path).map_err(Error::path("read", path));
+        self.require_alive()?;
+        Ok(String::from_utf8_lossy(&name?).trim_end().to_owned())
+    }
+
     /// The words that it was started with, as it shows them: what a program writes over its own is
     /// up to it. At most 64 KiB.
     ///
@@ -188,7 +201,9 @@ impl PidFd {
         Ok(variables.split(|byte| *byte == 0).find_map(value).map(OsString::from_vec))
     }
 
-    /// Whether it sees the same mounts as another process: whether both are in one mount namespace.
+    /// Whether it sees the same mounts as another process, or as one of that one's threads: whether
+    /// it is in one mount namespace with it. Threads may have left the others: podman lends its own,
+    /// also the first, to other namespaces.
     ///
     /// # Errors
     /// `ESRCH` when either has ended; when one may not be looked at.
@@ -197,13 +212,21 @@ impl PidFd {
     /// `CAP_SYS_PTRACE` for the processes of other users, but for those in a user namespace that is
     /// the caller's.
     pub fn shares_mounts_with(&self, other: &Self) -> Result<bool, Error> {
-        let of = |process: &Self| {
-            let path = format!("/proc/{}/ns/mnt", process.pid);
-            let stat = rustix::fs::stat(&path).map_err(Error::path("stat", path));
-            process.require_alive()?;
-            stat.map(|stat| (stat.st_dev, stat.st_ino))
+        let at = |path: PathBuf| {
+            let stat = rustix::fs::stat(&path).map_err(Error::path("stat", path))?;
+            Ok::<_, Error>((stat.st_dev, stat.st_ino))
         };
-        Ok(of(self)? == of(other)?)
+        let own = at(format!("/proc/{}/ns/mnt", self.pid).into());
+        self.require_alive()?;
+        let own = own?;
+        let tasks = format!("/proc/{}/task", other.pid);
+        let threads = fs::read_dir(&tasks).map_err(Error::path("open", tasks));
+        let shares = threads.map(|threads| {
+            let mut of_threads = threads.flatten().map(|thread| at(thread.path().join("ns/mnt")));
+            of_threads.any(|of_thread| of_thread.is_ok_and(|of_thread| of_thread == own))
+        });
+        other.require_alive()?;
+        shares
     }
 
     fn stat(&self) -> Result<String, Error> {

@@ -57,6 +57,33 @@ impl Drop for Sleeper {
 }
 
 #[test]
+fn a_process_tells_its_parent_its_words_and_its_environment() {
+    let mut child = Command::new("unshare")
+        .args(["--mount", "sh", "-c", "echo; read x"])
+        .env("WHALETAP_TEST", "a=b")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It has mounts of its own by then.
+    child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    let process = PidFd::open(child.id()).unwrap();
+    let this = PidFd::open(std::process::id()).unwrap();
+    assert_eq!(process.parent().unwrap().unwrap().pid(), this.pid());
+    assert_eq!(process.name().unwrap(), "sh");
+    assert_eq!(process.words().unwrap(), ["sh", "-c", "echo; read x"]);
+    assert_eq!(process.variable("WHALETAP_TEST").unwrap().unwrap(), "a=b");
+    assert_eq!(process.variable("WHALETAP_TES").unwrap(), None);
+    assert!(this.shares_mounts_with(&this).unwrap());
+    assert!(!process.shares_mounts_with(&this).unwrap());
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    for ended in [process.words().err(), process.parent().err(), process.variable("x").err()] {
+        assert_eq!(ended.unwrap().io().unwrap().raw_os_error(), Some(3), "ESRCH");
+    }
+}
+
+#[test]
 fn a_process_is_alive_until_it_ends_even_before_it_is_waited_for() {
     let mut sleeper = Sleeper::start();
     let held = PidFd::open(sleeper.0.id()).unwrap();
