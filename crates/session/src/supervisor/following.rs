@@ -5,7 +5,7 @@ use std::sync::Arc;
 use capture::CaptureId;
 use docker::{Happening, News, What};
 use model::{Container, Target};
-use sys::poll::Trigger;
+use sys::poll::{Trigger, is_readable};
 
 use super::{KEY_SANDBOXES, Supervisor, attaching::open};
 use crate::{
@@ -255,11 +255,16 @@ impl Supervisor<'_> {
         if self.stopping {
             return Ok(());
         }
-        if held.opened.pidfd.is_none()
+        // Whoever was found in it may have been a step of the runtime's, which does not last. Podman's
+        // namespaces are there before the runtime is.
+        let is_alive =
+            held.opened.pidfd.as_ref().is_some_and(|pidfd| !is_readable(pidfd).unwrap_or(true));
+        if !is_alive
             && let Some(opener) = self.stage.entrance.opener()
             && let Ok(seen) = opener.look(held.place())
+            && seen.netns == held.opened.netns
         {
-            held.opened.pidfd = seen.pidfd;
+            held.opened.pidfd = seen.pidfd.or(held.opened.pidfd.take());
         }
         let place = held.place();
         let netns = held.opened.netns;
