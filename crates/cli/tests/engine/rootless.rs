@@ -6,10 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lab::{Container, Engine, Finished, Program, Records, Rootless, Running, judge};
+use lab::{Container, ContainerSpec, Engine, Finished, Program, Records, Rootless, Running, judge};
 
 use crate::{
-    follow::{early, name, neighbour},
+    follow::{name, neighbour},
     member::owner,
     processes::{child_called, children, marked, of_threads},
     tap::{FILE, LIMIT, assert_ended, count, idle, mode, send, signal, unique, until, whaletap_at},
@@ -156,6 +156,15 @@ fn has_the_rights_that_are_documented(owner_of: &Owner, pid: u32) {
     assert_ne!(users(opener), users(pid));
 }
 
+/// A container whose first instruction asks the neighbour, and that stays: one that is over at once may
+/// be gone before its interfaces have been asked for, on a machine that has much to do.
+fn early(db: &Container, run: u32) -> ContainerSpec {
+    let address = db.address().unwrap();
+    let ask = format!("whaletap-traffic udp-ping --to {address}:7 --count 1 --run {run}");
+    let words = ["sh", "-c", &format!("{ask}; exec sleep 600")].map(str::to_owned);
+    ContainerSpec::new(&format!("early-{run}")).command(words)
+}
+
 /// What starts later is captured from its first packet, and what starts again goes on.
 #[track_caller]
 fn follows(owner_of: &Owner) {
@@ -166,7 +175,9 @@ fn follows(owner_of: &Owner) {
     let mut running = owner_of.capture(&mark, &[web.name(), "wt-*-early-*", "--wait", "--", "udp"]);
     let early = [1, 2, 3].map(|run| engine.run(early(&db, run)).unwrap());
     web.order("restart").unwrap();
-    running.wait_for_line(&format!("{}: captured", web.name()), LIMIT).unwrap();
+    for container in early.iter().chain([&web]) {
+        running.wait_for_line(&format!("{}: captured", container.name()), LIMIT).unwrap();
+    }
     send(&db, &web, 10, "--run 9");
     let finished = running.interrupt().unwrap();
     assert_ended(&finished, 0, &["ended: stopped"]);
@@ -174,9 +185,11 @@ fn follows(owner_of: &Owner) {
     let records = Records::read(owner_of.file()).unwrap();
     for (run, container) in (1..).zip(&early) {
         // The question and the answer.
-        assert_eq!(records.of(&name(container)).numbers(run), [0, 0], "{}", container.name());
+        let numbers = records.of(&name(container)).numbers(run);
+        assert_eq!(numbers, [0, 0], "{}: {}", container.name(), finished.stderr);
     }
-    assert_eq!(records.of(&name(&web)).numbers(9), (0..10).collect::<Vec<_>>());
+    let numbers = records.of(&name(&web)).numbers(9);
+    assert_eq!(numbers, (0..10).collect::<Vec<_>>(), "{}", finished.stderr);
     judge::all(owner_of.file(), true).unwrap();
 }
 
@@ -222,6 +235,39 @@ fn looks_and_runs(owner_of: &Owner) {
     assert!(hosts.contains(&web.id()[..12]) || hosts.contains(web.name()), "{hosts}");
     let failed = run(&["exec", web.name(), "--", "sh", "-c", "exit 7"]);
     assert_ended(&failed, 7, &[]);
+}
+
+/// A recorder writes what it holds when a container ends.
+#[track_caller]
+fn records_an_end(owner_of: &Owner) {
+    let [web, db] = pair(owner_of.engine());
+    let words = ["record", web.name(), "--on", "die", "--after", "0s", "--", "udp", "port", "9"];
+    let mut running = owner_of.whaletap(&words).limit(3 * LIMIT).start().unwrap();
+    running.wait_for_line("recording ", LIMIT).unwrap();
+    send(&db, &web, 10, "--run 9");
+    web.kill().unwrap();
+    let written = || {
+        let entries = fs::read_dir(&owner_of.out).unwrap().flatten().map(|entry| entry.path());
+        entries.filter(|path| path.extension().is_some_and(|it| it == "pcapng")).collect::<Vec<_>>()
+    };
+    let is_whole = || {
+        let numbers = |path: &PathBuf| Records::read(path).map(|records| records.numbers(9).len());
+        written().iter().any(|path| numbers(path).is_ok_and(|count| count == 10))
+    };
+    until("the file of its end is there", LIMIT, is_whole);
+    assert_ended(&running.interrupt().unwrap(), 0, &[]);
+    judge::all(&written()[0], true).unwrap();
+}
+
+/// An engine that was there, and is not any more.
+#[track_caller]
+fn is_missed_when_it_does_not_run(mut owner_of: Owner) {
+    owner_of.engine.kill();
+    let host = owner_of.engine().host().to_owned();
+    let refused = owner_of.whaletap(&["--host", &host, "ls"]).finish().unwrap();
+    assert_ended(&refused, 6, &[&host, "hint: "]);
+    let refused = owner_of.whaletap(&["--host", &host, "capture", "web", "-w", FILE]);
+    assert_ended(&refused.finish().unwrap(), 4, &["missing CAP_NET_RAW, CAP_SYS_ADMIN", &host]);
 }
 
 /// What is not the engine's is not entered, and it is said why.
@@ -281,25 +327,70 @@ fn root_captures_as_well(owner_of: &Owner) {
 }
 
 #[test]
-fn the_owner_of_a_rootless_podman_needs_no_other_right() {
+fn the_owner_of_a_rootless_podman_captures_without_any_right() {
     let owner_of = Owner::of(Rootless::podman().unwrap());
     captures_by_name(&owner_of);
-    follows(&owner_of);
     sigkill_leaves_nothing(&owner_of);
-    looks_and_runs(&owner_of);
-    refuses_what_is_not_the_engines(&owner_of);
-    refuses_who_is_not_its_owner(&owner_of);
-    root_captures_as_well(&owner_of);
 }
 
 #[test]
-fn the_owner_of_a_rootless_docker_needs_no_other_right() {
+fn a_rootless_podman_is_followed_also_when_it_starts_anew() {
+    let mut owner_of = Owner::of(Rootless::podman().unwrap());
+    follows(&owner_of);
+    let db = neighbour(owner_of.engine());
+    let mark = unique("anew");
+    let mut running = owner_of.capture(&mark, &["wt-*-early-*", "--wait", "--", "udp"]);
+    owner_of.engine.kill();
+    running.wait_for_line("captures go on", LIMIT).unwrap();
+    owner_of.engine.start().unwrap();
+    running.wait_for_line("answers again", LIMIT).unwrap();
+    let early = owner_of.engine().run(early(&db, 4)).unwrap();
+    running.wait_for_line(&format!("{}: captured", early.name()), LIMIT).unwrap();
+    assert_ended(&running.interrupt().unwrap(), 0, &["ended: stopped"]);
+    let records = Records::read(owner_of.file()).unwrap();
+    assert_eq!(records.of(&name(&early)).numbers(4), [0, 0]);
+}
+
+#[test]
+fn what_a_rootless_podman_runs_is_its_owners_and_roots() {
+    let owner_of = Owner::of(Rootless::podman().unwrap());
+    looks_and_runs(&owner_of);
+    records_an_end(&owner_of);
+    refuses_what_is_not_the_engines(&owner_of);
+    refuses_who_is_not_its_owner(&owner_of);
+    root_captures_as_well(&owner_of);
+    is_missed_when_it_does_not_run(owner_of);
+}
+
+/// The one who listens is not the engine, and has none of its namespaces: they are made when whaletap
+/// connects.
+#[test]
+fn a_podman_that_is_started_by_being_connected_to_is_its_owners_as_well() {
+    let owner_of = Owner::of(Rootless::podman_by_activation().unwrap());
+    let mark = unique("activated");
+    let mut running = owner_of.capture(&mark, &["wt-*-web", "--wait", "--", "udp", "port", "9"]);
+    let [web, db] = pair(owner_of.engine());
+    running.wait_for_line(&format!("{}: captured", web.name()), LIMIT).unwrap();
+    send(&db, &web, 10, "--run 9");
+    assert_ended(&running.interrupt().unwrap(), 0, &["10 packets captured", "a rootless one"]);
+    owner_of.assert_gone(&mark, 2);
+}
+
+#[test]
+fn the_owner_of_a_rootless_docker_captures_without_any_right() {
     let owner_of = Owner::of(Rootless::docker().unwrap());
     captures_by_name(&owner_of);
     follows(&owner_of);
     sigkill_leaves_nothing(&owner_of);
+}
+
+#[test]
+fn what_a_rootless_docker_runs_is_its_owners_and_roots() {
+    let owner_of = Owner::of(Rootless::docker().unwrap());
     looks_and_runs(&owner_of);
+    records_an_end(&owner_of);
     refuses_what_is_not_the_engines(&owner_of);
     refuses_who_is_not_its_owner(&owner_of);
     root_captures_as_well(&owner_of);
+    is_missed_when_it_does_not_run(owner_of);
 }

@@ -95,6 +95,8 @@ impl Rootless {
         let mut podman = Self::prepare(Kind::Podman)?;
         let listen = format!("--listen={}", podman.socket().display());
         let server = podman.of_user("systemd-socket-activate").arg(listen);
+        // It hands down a variable only when it is told to.
+        let server = server.arg("--setenv=XDG_RUNTIME_DIR");
         podman.serve(server.args(["podman", "system", "service", "--time=0"]), "Listening on")?;
         Ok(podman)
     }
@@ -191,11 +193,18 @@ impl Rootless {
             .env_remove("DOCKER_CONTEXT")
     }
 
-    /// Kills the engine without a warning, and all that it runs, where that depends on it: podman's
-    /// containers live on.
+    /// Kills the engine without a warning, and the processes that it has itself. Podman's
+    /// containers live on, docker's end with its namespaces.
     pub fn kill(&mut self) {
         if let Some(server) = self.server.take() {
+            let own = server.pid().to_string();
+            kill_trees(|process| process.file_name().is_some_and(|pid| pid == &*own));
             server.kill();
+        }
+        // Whoever is next does not believe it.
+        let _ = fs::remove_file(self.home.at("run/docker.pid"));
+        if self.kind == Kind::Podman {
+            let _ = fs::remove_file(self.socket());
         }
     }
 
