@@ -11,7 +11,8 @@ pub(crate) struct GlobalFlags {
     /// Docker context to use [default: as docker: DOCKER_HOST, DOCKER_CONTEXT, current context]
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
-    /// Engine to ask: unix:///var/run/docker.sock, tcp://HOST:PORT, ssh://USER@HOST
+    /// Engine to ask: unix:///var/run/docker.sock, tcp://HOST:PORT, ssh://USER@HOST [default: the
+    /// first of these, or where that is not yours to use your own rootless one]
     #[arg(short = 'H', long = "host", value_name = "ADDRESS")]
     pub(crate) hosts: Vec<String>,
     /// Directory of docker's own configuration [default: DOCKER_CONFIG, or ~/.docker]

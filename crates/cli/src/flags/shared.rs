@@ -134,7 +134,8 @@ impl From<Compressed> for Compression {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ReachFlags {
     /// Where rights come from: host (from here), helper (a container that the engine starts for it),
-    /// or auto (host where the rights are there, otherwise helper)
+    /// or auto (host where the rights are there, or the engine is your own rootless one; otherwise
+    /// helper)
     #[arg(long, value_name = "WAY", default_value = "auto", hide_possible_values = true,
           help_heading = RESOURCES)]
     pub(crate) via: ViaWord,
