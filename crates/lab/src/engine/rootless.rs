@@ -1,9 +1,11 @@
 use std::{
+    cell::Cell,
     fs,
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -18,6 +20,9 @@ use crate::{
 const READY: Duration = Duration::from_secs(30);
 /// How long an engine may live: longer than any test.
 const LIFE: Duration = Duration::from_secs(1800);
+/// How often, and with what pause between, its processes are killed: podman's monitors start others
+/// when their containers end.
+const KILL: (u32, Duration) = (100, Duration::from_millis(20));
 /// The first number of a user, and how many of them have numbers before they are used again.
 const USERS: (u32, u32) = (4_000_000, 4_000_000);
 /// The first number of those that a user may lend to containers, and how many each has.
@@ -259,19 +264,37 @@ impl Rootless {
 impl Drop for Rootless {
     fn drop(&mut self) {
         let Some(holder) = self.holder.take() else { return };
-        let own = self.user.to_string();
-        // Some of its processes have another user's number inside of containers, but no other parent.
-        kill_trees(|process| {
-            let status = fs::read_to_string(process.join("status")).unwrap_or_default();
-            let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-            uids.and_then(|uids| uids.split_whitespace().next()) == Some(&own)
-        });
+        let (tries, pause) = KILL;
+        for _ in 0..tries {
+            let is_any_left = Cell::new(false);
+            // Some of its processes have another user's number inside of containers, but no other
+            // parent.
+            kill_trees(|process| {
+                let is_own = runs_as(process, self.user);
+                is_any_left.set(is_any_left.get() || is_own);
+                is_own
+            });
+            if !is_any_left.get() {
+                break;
+            }
+            thread::sleep(pause);
+        }
         if let Some(server) = self.server.take() {
             server.kill();
         }
         let _ = holder.signal(Signal::KILL);
         holder.kill();
     }
+}
+
+/// Whether a process, by its directory in /proc, has not ended and is this user's.
+fn runs_as(process: &Path, user: u32) -> bool {
+    let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+    let field = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name));
+        value.and_then(|value| value.split_whitespace().next())
+    };
+    field("Uid:") == Some(&user.to_string()) && !matches!(field("State:"), Some("Z" | "X"))
 }
 
 fn own_directory(path: &Path, user: u32, mode: u32) -> Result<(), Error> {
