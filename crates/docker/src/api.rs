@@ -8,7 +8,7 @@ use std::{
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EndpointSettings};
 use model::{Compose, Container, ContainerState, Endpoint, Swarm};
 
-use crate::{helper::HELPER_LABEL, stamp};
+use crate::{helper::is_ours, stamp};
 
 /// A container, with what following it takes beside `model`'s words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) struct Described {
     pub(crate) attachments: BTreeMap<String, String>,
 }
 
-/// A container of a list; `None` without an id or a name, and of one of our own helpers.
+/// A container of a list; `None` without an id or a name, and of one of our own.
 pub(crate) fn listed(said: ContainerSummary) -> Option<Described> {
     let names = said.names.unwrap_or_default();
     // Legacy links give further names, of the form /other/alias.
@@ -30,7 +30,7 @@ pub(crate) fn listed(said: ContainerSummary) -> Option<Described> {
         .map(|name| name.strip_prefix('/').unwrap_or(name))
         .find(|name| !name.contains('/'))?;
     let labels: BTreeMap<_, _> = said.labels.unwrap_or_default().into_iter().collect();
-    if labels.contains_key(HELPER_LABEL) {
+    if is_ours(&labels) {
         return None;
     }
     let networks = said.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
@@ -52,13 +52,13 @@ pub(crate) fn listed(said: ContainerSummary) -> Option<Described> {
     Some(Described { container, attachments })
 }
 
-/// An inspected container; `None` without an id or a name, and of one of our own helpers.
+/// An inspected container; `None` without an id or a name, and of one of our own.
 pub(crate) fn inspected(said: ContainerInspectResponse) -> Option<Described> {
     let name = said.name?;
     let name = name.strip_prefix('/').unwrap_or(&name);
     let (image, labels) = said.config.map(|c| (c.image, c.labels)).unwrap_or_default();
     let labels: BTreeMap<_, _> = labels.unwrap_or_default().into_iter().collect();
-    if labels.contains_key(HELPER_LABEL) {
+    if is_ours(&labels) {
         return None;
     }
     let (status, pid, started_at) =

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use model::{Container, ContainerState};
 use serde::Deserialize;
 
-use crate::{api, helper::HELPER_LABEL};
+use crate::{api, helper::is_ours};
 
 /// Something that happened to a container, as the engine's event tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,8 +121,8 @@ impl Happening {
         let Actor { id, attributes } = actor;
         let mut attributes = attributes.unwrap_or_default();
         match kind.as_str() {
-            // Our own helpers are nobody's targets.
-            "container" if attributes.contains_key(HELPER_LABEL) => None,
+            // Our own are nobody's targets.
+            "container" if is_ours(&attributes) => None,
             "container" => {
                 let what = what(&action, &mut attributes)?;
                 Some(Self { container: told(id, &what, attributes)?, what, at })

@@ -55,8 +55,8 @@ pub use filter::Filter;
 pub use happening::{Happening, What};
 pub use happenings::Happenings;
 pub use helper::{
-    AttachedInput, AttachedOutput, HELPER_LABEL, HelperProgram, HelperSpec, LeftHelper, Piece,
-    Shape,
+    AttachedInput, AttachedOutput, EXEC_LABEL, HelperProgram, HelperSpec, LeftContainer, Piece,
+    Purpose, Shape,
 };
 pub use host::Host;
 pub use line::Line;

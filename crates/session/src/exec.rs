@@ -152,7 +152,7 @@ fn in_container(
         .args(image.terminal.then_some("--tty"))
         .arg(format!("--network=container:{}", container.id))
         // Nobody's target, and known as ours if it should be left behind.
-        .arg(format!("--label={}={}", docker::HELPER_LABEL, Lifetime::own()?))
+        .arg(format!("--label={}={}", docker::EXEC_LABEL, Lifetime::own()?))
         .arg("--entrypoint")
         .arg(program)
         .arg(&image.name)

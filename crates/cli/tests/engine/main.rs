@@ -43,5 +43,6 @@ mod run;
 mod selectors;
 mod series;
 mod starts;
+mod sweep;
 mod tap;
 mod turnover;

@@ -6,7 +6,10 @@ use std::{
 };
 
 use bollard::{
-    models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType},
+    models::{
+        ContainerCreateBody, ContainerInspectResponse, HostConfig, HostConfigLogConfig, Mount,
+        MountType,
+    },
     query_parameters::{
         CreateContainerOptions, InspectContainerOptions, ListContainersOptions,
         RemoveContainerOptions, StartContainerOptions,
@@ -15,7 +18,7 @@ use bollard::{
 use model::ContainerState;
 
 use super::{
-    HELPER_LABEL,
+    EXEC_LABEL, HELPER_LABEL, REPOSITORY,
     attached::{AttachedInput, AttachedOutput, attached},
 };
 use crate::{Engine, Error};
@@ -117,9 +120,10 @@ fn mount(from: &Path, to: &Path) -> Mount {
     }
 }
 
-/// A helper container that was found.
+/// A container that was found and has a label of ours, which an image may have given it as well: what it
+/// is says [`Engine::purpose`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftHelper {
+pub struct LeftContainer {
     /// Its whole id.
     pub id: String,
     /// Whose it is, as it was said when it was made. Text from outside.
@@ -128,6 +132,37 @@ pub struct LeftHelper {
     pub is_live: bool,
     /// When it was made, in seconds since the epoch by the engine's clock.
     pub created: i64,
+}
+
+/// What a container of ours was made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be a helper, whose program is told these words ([`HelperSpec::words`]).
+    Helper {
+        /// One each.
+        words: Vec<String>,
+    },
+    /// To run a program of an image beside a target: docker's command line was told so, with
+    /// [`EXEC_LABEL`].
+    Exec,
+}
+
+impl Purpose {
+    /// `None` where it is none of ours. Labels alone do not show that; but nobody else has the agent's
+    /// image, and of what the engine removes by itself nothing is lost.
+    fn of(said: ContainerInspectResponse) -> Option<Self> {
+        let (config, host) = (said.config?, said.host_config?);
+        let labels = config.labels.filter(|_| host.auto_remove == Some(true))?;
+        let is_agents = || {
+            let tag = config.image.as_ref()?.strip_prefix(REPOSITORY)?;
+            Some(tag.starts_with(':'))
+        };
+        if labels.contains_key(HELPER_LABEL) && is_agents() == Some(true) {
+            return Some(Self::Helper { words: config.cmd.unwrap_or_default() });
+        }
+        let is_beside = host.network_mode?.starts_with("container:");
+        (labels.contains_key(EXEC_LABEL) && is_beside).then_some(Self::Exec)
+    }
 }
 
 impl Engine {
@@ -216,25 +251,41 @@ impl Engine {
         self.within(self.deadline, gone).await
     }
 
-    /// The helper containers that are there, in whatever state.
+    /// The containers with a label of ours that are there, in whatever state.
     ///
     /// # Errors
     /// When the engine does not answer.
-    pub async fn helpers(&self) -> Result<Vec<LeftHelper>, Error> {
-        let label = HashMap::from([("label".to_owned(), vec![HELPER_LABEL.to_owned()])]);
-        let options =
-            ListContainersOptions { all: true, filters: Some(label), ..Default::default() };
-        let listed = self.within_deadline(self.docker.list_containers(Some(options))).await?;
-        let helper = |said: bollard::models::ContainerSummary| {
-            let state = said.state.as_ref().map_or("", AsRef::as_ref);
-            Some(LeftHelper {
-                id: said.id?,
-                owner: said.labels?.remove(HELPER_LABEL)?,
-                is_live: ContainerState::from_word(state).is_live(),
-                created: said.created.unwrap_or_default(),
-            })
-        };
-        Ok(listed.into_iter().filter_map(helper).collect())
+    pub async fn left_containers(&self) -> Result<Vec<LeftContainer>, Error> {
+        let mut left = Vec::new();
+        for label in [HELPER_LABEL, EXEC_LABEL] {
+            let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+            let options =
+                ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
+            let listed = self.within_deadline(self.docker.list_containers(Some(options))).await?;
+            left.extend(listed.into_iter().filter_map(|said| {
+                let state = said.state.as_ref().map_or("", AsRef::as_ref);
+                Some(LeftContainer {
+                    id: said.id?,
+                    owner: said.labels?.remove(label)?,
+                    is_live: ContainerState::from_word(state).is_live(),
+                    created: said.created.unwrap_or_default(),
+                })
+            }));
+        }
+        Ok(left)
+    }
+
+    /// What a container was made for; `None` where it is none of ours, whatever labels it has, or is gone.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn purpose(&self, id: &str) -> Result<Option<Purpose>, Error> {
+        let request = self.docker.inspect_container(id, None::<InspectContainerOptions>);
+        match self.within_deadline(request).await {
+            Ok(said) => Ok(Purpose::of(said)),
+            Err(Error::Api { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -284,5 +335,32 @@ mod tests {
         assert_eq!(host["NetworkMode"], "container:ab");
         assert_eq!(host["PidMode"], serde_json::Value::Null);
         assert_eq!(json["Labels"]["whaletap.helper"], "me");
+    }
+
+    #[test]
+    fn a_label_alone_makes_no_container_ours() {
+        let purpose = |image: &str, label: &str, removes: bool, network: &str| {
+            let said = serde_json::json!({
+                "Config": { "Image": image, "Cmd": ["stdio"], "Labels": { label: "me" } },
+                "HostConfig": { "AutoRemove": removes, "NetworkMode": network },
+            });
+            Purpose::of(serde_json::from_value(said).unwrap())
+        };
+        let helper = Some(Purpose::Helper { words: vec!["stdio".to_owned()] });
+        let (agents, own) = ("whaletap-agent:0123456789ab", "whaletap.helper");
+        assert_eq!(purpose(agents, own, true, "host"), helper);
+        assert_eq!(purpose("web", "whaletap.exec", true, "container:ab"), Some(Purpose::Exec));
+        for (image, label, removes, network) in [
+            ("web", own, true, "host"),
+            ("web", own, true, "container:ab"),
+            ("whaletap-agents:1", own, true, "host"),
+            ("evil/whaletap-agent:1", own, true, "host"),
+            (agents, own, false, "host"),
+            (agents, "else", true, "host"),
+            ("web", "whaletap.exec", false, "container:ab"),
+            ("web", "whaletap.exec", true, "bridge"),
+        ] {
+            assert_eq!(purpose(image, label, removes, network), None, "{image} {label} {network}");
+        }
     }
 }

@@ -9,7 +9,10 @@
 //! A helper on an engine elsewhere is spoken to over its program's own streams: its client is attached
 //! to them before it starts ([`Engine::attach_helper`](crate::Engine::attach_helper)).
 //!
-//! Helpers are nobody's targets: lists, inspections and events leave them out.
+//! Helpers are nobody's targets, and programs of images beside targets are not either: lists,
+//! inspections and events leave them out.
+
+use std::collections::BTreeMap;
 
 mod archive;
 mod attached;
@@ -18,7 +21,7 @@ mod images;
 mod program;
 
 pub use attached::{AttachedInput, AttachedOutput, Piece};
-pub use container::{HelperSpec, LeftHelper, Shape};
+pub use container::{HelperSpec, LeftContainer, Purpose, Shape};
 pub use program::HelperProgram;
 
 /// The name of the images, without their tags.
@@ -26,4 +29,12 @@ pub(crate) const REPOSITORY: &str = "whaletap-agent";
 /// The label of images: the release of the program in it.
 pub(crate) const IMAGE_LABEL: &str = "whaletap.agent";
 /// The label of helper containers: whose it is, in words of the client's.
-pub const HELPER_LABEL: &str = "whaletap.helper";
+pub(crate) const HELPER_LABEL: &str = "whaletap.helper";
+/// The label of containers in which an image's program runs beside a target, with the same words. What is
+/// left of one is removed, and never started.
+pub const EXEC_LABEL: &str = "whaletap.exec";
+
+/// Whether labels say that a container is of ours.
+pub(crate) fn is_ours(labels: &BTreeMap<String, String>) -> bool {
+    [HELPER_LABEL, EXEC_LABEL].iter().any(|label| labels.contains_key(*label))
+}

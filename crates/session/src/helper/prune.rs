@@ -16,7 +16,7 @@ pub struct Pruned {
     pub failed: Vec<docker::Error>,
 }
 
-/// Removes helper containers whose clients are gone, and the images of helper containers, which are
+/// Removes helper containers and those of `exec --image` whose clients are gone, and the images of helper containers, which are
 /// kept otherwise because the next helper needs them.
 ///
 /// # Errors
@@ -29,9 +29,9 @@ pub fn prune(endpoint: &Endpoint) -> Result<Pruned, Error> {
     let pruned = runtime.block_on(async {
         let engine = Engine::connect(endpoint).await?;
         let mut pruned = Pruned::default();
-        for helper in engine.helpers().await? {
-            match remove_left_over(&engine, &helper).await {
-                Ok(true) => pruned.containers.push(helper.id),
+        for left in engine.left_containers().await? {
+            match remove_left_over(&engine, &left).await {
+                Ok(true) => pruned.containers.push(left.id),
                 Ok(false) => {}
                 Err(error) => pruned.failed.push(error),
             }

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use docker::{Endpoint, Engine, LeftHelper};
+use docker::{Endpoint, Engine, LeftContainer, Purpose};
 use sys::{
     channel::Channel,
     companion,
@@ -23,7 +23,7 @@ use sys::{
     process::PidFd,
 };
 
-use super::{runtime, seat};
+use super::{far, runtime, seat};
 use crate::{Error, runner};
 
 /// `argv[0]` of the reaper process.
@@ -273,42 +273,46 @@ async fn remove_unstarted(engine: &Engine, name: &str) -> Result<bool, docker::E
     engine.remove_helper(name).await
 }
 
-/// Removes helpers whose clients are gone.
+/// Removes containers of ours whose clients are gone.
 pub(super) async fn sweep(engine: &Engine) -> Result<(), docker::Error> {
-    for helper in engine.helpers().await? {
+    for left in engine.left_containers().await? {
         // The others may be removed all the same.
-        let _ = remove_left_over(engine, &helper).await;
+        let _ = remove_left_over(engine, &left).await;
     }
     Ok(())
 }
 
-/// Removes a helper whose client is gone. `false`: it is not, or the helper is not there any more.
+/// Removes a container of ours whose client is gone. `false`: it is not, or the container is none of
+/// ours, or not there any more.
 pub(super) async fn remove_left_over(
     engine: &Engine,
-    helper: &LeftHelper,
+    left: &LeftContainer,
 ) -> Result<bool, docker::Error> {
-    if !is_left_over(helper, SystemTime::now()) {
+    if !is_left_over(left, SystemTime::now()) {
         return Ok(false);
     }
-    if helper.is_live {
-        engine.remove_helper(&helper.id).await
-    } else {
-        remove_unstarted(engine, &helper.id).await
+    match engine.purpose(&left.id).await? {
+        None => Ok(false),
+        // The only one that has a client attached. What others would run is not to be run by nobody.
+        Some(Purpose::Helper { words }) if words == [far::WORDS] && !left.is_live => {
+            remove_unstarted(engine, &left.id).await
+        }
+        Some(_) => engine.remove_helper(&left.id).await,
     }
 }
 
-/// Whether a helper's client is gone. Of clients on other machines, in other pid namespaces and of
-/// days before the last start of the machine nobody here knows that: their helpers end by themselves,
+/// Whether a container's client is gone. Of clients on other machines, in other pid namespaces and of
+/// days before the last start of the machine nobody here knows that: their containers end by themselves,
 /// so only what was made and never started is left of them.
-fn is_left_over(helper: &LeftHelper, now: SystemTime) -> bool {
-    let state = helper.owner.parse::<Lifetime>().and_then(|lifetime| lifetime.state());
+fn is_left_over(left: &LeftContainer, now: SystemTime) -> bool {
+    let state = left.owner.parse::<Lifetime>().and_then(|lifetime| lifetime.state());
     match state {
         Ok(State::Runs) => false,
         Ok(State::Over) => true,
         Ok(State::Elsewhere) | Err(_) => {
-            let made = Duration::from_secs(u64::try_from(helper.created).unwrap_or(0));
+            let made = Duration::from_secs(u64::try_from(left.created).unwrap_or(0));
             let age = now.duration_since(UNIX_EPOCH + made).unwrap_or_default();
-            !helper.is_live && age >= STALE
+            !left.is_live && age >= STALE
         }
     }
 }
@@ -352,9 +356,8 @@ mod tests {
         let seconds = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
         let left = |owner: &str, is_live, age: u64| {
             let created = i64::try_from(seconds - age).unwrap();
-            let helper =
-                LeftHelper { id: "ab".to_owned(), owner: owner.to_owned(), is_live, created };
-            is_left_over(&helper, now)
+            let (id, owner) = ("ab".to_owned(), owner.to_owned());
+            is_left_over(&LeftContainer { id, owner, is_live, created }, now)
         };
         assert!(!left(&own, true, 9999) && !left(&own, false, 9999), "a client that runs");
         assert!(left(&over, true, 0) && left(&over, false, 0), "one that has ended");

@@ -36,7 +36,7 @@ use super::{
 use crate::{Error, Selection, interrupt::unless_interrupted, resolve::Machine};
 
 /// What the helper's program is told.
-const WORDS: &str = "stdio";
+pub(super) const WORDS: &str = "stdio";
 
 /// What a helper elsewhere takes, and was found.
 #[derive(Debug)]

@@ -13,12 +13,15 @@ use std::{
     time::Instant,
 };
 
-use docker::{Dial, Endpoint, EndpointOptions, HelperSpec, PathDial, ProgramDial, Shape};
+use docker::{
+    Dial, Endpoint, EndpointOptions, HelperProgram, HelperSpec, PathDial, ProgramDial, Shape,
+};
 use lab::FarHost;
 use sys::lifetime::Lifetime;
 
 use super::*;
 use crate::helper::{
+    far,
     reaper::{self, Charge, Stage},
     runtime,
 };
@@ -279,11 +282,19 @@ fn who_is_killed_before_the_start_leaves_nobody(
     let own = Lifetime::own().unwrap().to_string();
     let (world, start) = own.rsplit_once('.').unwrap();
     let over = format!("{world}.{}", start.parse::<u64>().unwrap() + 1);
+    // Nothing else is started by a sweep.
+    let program = HelperProgram::read(&lab::agent::program().unwrap()).unwrap();
     for is_swept in [false, true] {
-        let spec = HelperSpec { owner: over.clone(), ..spec("exec cat") };
+        let spec = HelperSpec {
+            owner: over.clone(),
+            image: program.image(),
+            words: vec![far::WORDS.to_owned()],
+            ..spec("")
+        };
         wait(0);
         run(Box::pin(async {
             let engine = Engine::connect_through(endpoint, Arc::clone(dial), LIMIT).await.unwrap();
+            engine.load_helper(&program).await.unwrap();
             let id = engine.create_helper(&spec).await.unwrap();
             engine.attach_helper(&id).await.unwrap();
         }));
