@@ -32,8 +32,9 @@ use crate::{Error, clock};
 
 /// How long the far side may take for its greeting, and for one answer.
 pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
-/// The most of its words for people that wait here.
-const MAX_NOTICES: usize = 64;
+/// The most of a far side's words for people that wait here: who says more than is taken is not heard to
+/// the end.
+pub const MAX_NOTICES: usize = 64;
 /// How much is read in one go, in bytes.
 const PIECE: usize = 64 * 1024;
 /// The most pieces between two looks at what is to be said.
@@ -246,7 +247,7 @@ impl Link {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Readable once the far side has said something to people, until [`Link::next_notice`] was called.
+    /// Readable as long as something waits that the far side has said to people ([`Link::next_notice`]).
     #[must_use]
     pub fn noticed(&self) -> &Waker {
         &self.shared.noticed
@@ -256,7 +257,11 @@ impl Link {
     #[must_use]
     pub fn next_notice(&self) -> Option<String> {
         self.shared.noticed.reset();
-        self.notices.try_recv().ok().map(|notice| notice.text)
+        let next = self.notices.try_recv().ok();
+        if !self.notices.is_empty() {
+            self.shared.noticed.wake();
+        }
+        next.map(|notice| notice.text)
     }
 
     /// Why it has ended, if it has. Text from outside is made safe for a terminal.

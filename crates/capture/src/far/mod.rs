@@ -23,7 +23,7 @@ pub(crate) use arrivals::Receipt;
 pub use arrived::arrived;
 pub use asked::Asked;
 pub use greeting::Ahead;
-pub use link::{FarCapture, Link};
+pub use link::{FarCapture, Link, MAX_NOTICES};
 pub use outgoing::{Counts, Outgoing, Patience};
 pub use wire::{ContainerPlace, Host, Place, Reason, Scope, Seen, Settings, Spec};
 

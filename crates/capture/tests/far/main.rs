@@ -17,7 +17,7 @@ use std::{
 use model::{FrameParts, Hatype, Interface, NetnsId, PacketType, Program, Stats};
 use whaletap_capture::{
     Attachment, CaptureId, Error, Means, Rotation,
-    far::{FarCapture, Link, Place, Scope, Settings, Spec},
+    far::{FarCapture, Link, MAX_NOTICES, Place, Scope, Settings, Spec},
 };
 use wire::{
     Attached, BatchWriter, Clock, Counts, Hello, Host, Interfaces, Kind, Notice, Order, PREAMBLE,
@@ -472,9 +472,34 @@ fn what_a_far_side_says_to_people_reaches_them() {
     // Who says more than is read meanwhile is not heard to the end.
     eventually(|| {
         told.extend(std::iter::from_fn(|| link.next_notice()));
-        told.len() >= 64
+        told.len() >= MAX_NOTICES
     });
     assert_eq!(told[0], "the clock was set by 0 ms");
+    drop(link);
+    far.join().unwrap();
+}
+
+/// Whoever takes some of it and turns to others is called again.
+#[test]
+fn what_was_not_taken_of_its_words_is_told_of_again() {
+    let (stream, far) = played(|far| {
+        far.greet(BUILD);
+        far.attach();
+        for text in ["one", "two"] {
+            far.report(&Report::Notice(Notice { capture: None, text: text.into() }));
+        }
+        far.attach();
+        far.wait_for(|order| (order == Order::End).then_some(()));
+    });
+    let link = Link::start(stream, BUILD, SETTINGS).unwrap();
+    // The second comes behind both of them.
+    let _captures = [(); 2].map(|()| link.attach(Place::Own, spec()).unwrap());
+    for text in ["one", "two"] {
+        assert!(sys::poll::is_readable(link.noticed()).unwrap(), "{text}");
+        assert_eq!(link.next_notice().as_deref(), Some(text));
+    }
+    assert!(!sys::poll::is_readable(link.noticed()).unwrap());
+    assert_eq!(link.next_notice(), None);
     drop(link);
     far.join().unwrap();
 }

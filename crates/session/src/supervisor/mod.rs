@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capture::{Ending, Event, Pipeline};
+use capture::{Ending, Event, Pipeline, far::MAX_NOTICES};
 use crossbeam_channel::Receiver;
 use filter::Never;
 use model::{LinkType, Target};
@@ -431,7 +431,9 @@ impl<'a> Supervisor<'a> {
             }
             KEY_VIGIL => self.keep_vigil()?,
             KEY_NOTICED => {
-                while let Some(text) = self.stage.entrance.next_notice() {
+                // A far side that talks on and on keeps nobody else from being heard.
+                let entrance = &self.stage.entrance;
+                for text in (0..MAX_NOTICES).map_while(|_| entrance.next_notice()) {
                     self.observer.notice(Notice::Remark { text: &text });
                 }
             }
