@@ -6,8 +6,8 @@ const MIN: u64 = 64 * 1024;
 /// At the beginning.
 const FIRST: u64 = 256 * 1024;
 
-/// At the most: what is under way on 1 Gbit/s over 100 ms where nothing can be compressed.
-const MAX: u64 = 16 * 1024 * 1024;
+/// At the most, in bytes of memory: what is under way on 1 Gbit/s over 100 ms where nothing can be compressed.
+pub const MAX_ALLOWANCE: u64 = 16 * 1024 * 1024;
 
 /// How long what is under way may wait on its way before less is sent.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -90,7 +90,7 @@ impl Allowance {
         if took > self.promptest + PATIENCE {
             self.size = (self.size / 2).max(MIN);
         } else if self.was_full && took < self.promptest + PATIENCE / 2 {
-            self.size = (self.size * 2).min(MAX);
+            self.size = (self.size * 2).min(MAX_ALLOWANCE);
         } else {
             return;
         }
@@ -179,7 +179,7 @@ mod tests {
                 } else {
                     allowance.used(bytes, now);
                 }
-                prop_assert!((MIN..=MAX).contains(&allowance.size()));
+                prop_assert!((MIN..=MAX_ALLOWANCE).contains(&allowance.size()));
                 prop_assert!(allowance.used <= allowance.sent && allowance.under_way.len() <= REMEMBERED);
             }
         }

@@ -37,7 +37,7 @@ mod report;
 mod schema;
 mod stream;
 
-pub use allowance::Allowance;
+pub use allowance::{Allowance, MAX_ALLOWANCE};
 pub use batch::{BATCH, Batch, BatchWriter, Frames, MAX_BATCH};
 pub use error::Error;
 pub use hello::{Hello, Host};

@@ -17,8 +17,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use model::NetnsId;
 use sys::poll::{Poller, Trigger, Waker};
 use wire::{
-    Acknowledge, Attach, Batch, Detach, HEARTBEAT, Hello, Host, Kind, Notice, Order, Place,
-    Refused, Report, SILENCE, Seen, Settings, Spec, Stream,
+    Acknowledge, Attach, Batch, Detach, HEARTBEAT, Hello, Host, Kind, MAX_ALLOWANCE, Notice, Order,
+    Place, Refused, Report, SILENCE, Seen, Settings, Spec, Stream,
 };
 
 use super::{
@@ -48,7 +48,8 @@ const KEY_ROOM: u64 = 2;
 ///
 /// A thread of its own reads what arrives and says what is to be said. What arrives waits in memory
 /// until the reader takes it, and that is bounded: the far side sends no more than an
-/// [allowance](wire::Allowance) ahead of what was used here.
+/// [allowance](wire::Allowance) ahead of what was used here. One that does send more is not listened to
+/// any more.
 #[derive(Debug)]
 pub struct Link {
     pub(super) shared: Arc<Shared>,
@@ -301,6 +302,8 @@ struct Line {
     shared: Arc<Shared>,
     queue: Receiver<Order>,
     poller: Poller,
+    /// Weight of all batches that have arrived.
+    arrived: u64,
     acknowledged: u64,
     spoke: Instant,
     heard: Instant,
@@ -334,6 +337,7 @@ impl Line {
             shared,
             queue,
             poller,
+            arrived: 0,
             acknowledged: 0,
             spoke: now,
             heard: now,
@@ -460,12 +464,19 @@ impl Line {
     }
 
     fn hear(&mut self) -> Result<(), End> {
-        let Self { incoming, shared, .. } = self;
+        let Self { incoming, shared, arrived: sum, .. } = self;
         let broken = |error: wire::Error| End::Broken(error.to_string());
         while let Some((kind, payload)) = incoming.next_message().map_err(broken)? {
             match kind {
                 Kind::Batch => {
                     let batch = Batch::read(payload).map_err(broken)?;
+                    // When a batch is sent there is room, and without frames it would take none.
+                    let unused = sum.saturating_sub(shared.used.weight());
+                    if unused >= MAX_ALLOWANCE || batch.frames == 0 {
+                        let what = "a batch that it may not send";
+                        return Err(broken(wire::Error::Malformed { what }));
+                    }
+                    *sum += batch.weight();
                     let receipt = Receipt::new(batch.weight(), Arc::clone(&shared.used));
                     // What is nobody's any more is used by that.
                     if let Some(capture) = shared.captures().get(&batch.capture) {

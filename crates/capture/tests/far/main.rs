@@ -328,6 +328,42 @@ fn what_waits_for_its_order_is_acknowledged_all_the_same() {
     far.join().unwrap();
 }
 
+/// Memory here does not depend on what the other side thinks that it may.
+#[test]
+fn who_sends_more_than_is_allowed_is_not_listened_to() {
+    let (stream, far) = played(|far| {
+        far.greet(BUILD);
+        let web = far.attach();
+        let stamps = [there(); 1000];
+        let mut sent = 0;
+        while sent < wire::MAX_ALLOWANCE {
+            sent += far.send(web, 2, &stamps, 0);
+        }
+        // All of that is as it should be.
+        far.attach();
+        far.send(web, 2, &stamps, 0);
+        while far.order().is_some() {}
+    });
+    let link = Link::start(stream, BUILD, SETTINGS).unwrap();
+    let _captures = [(); 2].map(|()| link.attach(Place::Own, spec()).unwrap());
+    eventually(|| link.gone().is_some());
+    let why = link.gone().unwrap().to_string();
+    assert!(why.contains("a batch that it may not send"), "{why}");
+    far.join().unwrap();
+
+    // One without frames has no weight.
+    let (stream, far) = played(|far| {
+        far.greet(BUILD);
+        let web = far.attach();
+        far.send(web, 2, &[], 7);
+        while far.order().is_some() {}
+    });
+    let link = Link::start(stream, BUILD, SETTINGS).unwrap();
+    let _capture = link.attach(Place::Own, spec()).unwrap();
+    eventually(|| link.gone().is_some());
+    far.join().unwrap();
+}
+
 #[test]
 fn a_far_side_that_breaks_off_ends_what_it_captured() {
     let (stream, far) = played(|far| {
