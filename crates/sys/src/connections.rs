@@ -1,7 +1,9 @@
 //! TCP connections of processes, as /proc tells them (`proc_pid_fd(5)`, `proc_pid_net(5)`).
 
 use std::{
-    fs,
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -16,6 +18,8 @@ const LOCAL: usize = 1;
 const REMOTE: usize = 2;
 const STATE: usize = 3;
 const INODE: usize = 9;
+/// How much of a table is read, in bytes: some 110,000 connections.
+const MAX_TABLE: u64 = 16 << 20;
 
 /// The connections of a group of processes, each once. Processes that may not be looked at, or have
 /// ended meanwhile, have none.
@@ -27,16 +31,21 @@ const INODE: usize = 9;
 /// None for processes of the own user whose rights are no more than the caller's, unless the caller
 /// is under Landlock; otherwise `CAP_SYS_PTRACE`.
 pub fn of_group(group: u32) -> Result<Vec<Connection>, Error> {
-    let mut found = Vec::new();
-    for pid in process::newest()? {
-        if process::group(pid) != Some(group) {
-            continue;
+    let members = process::newest()?.into_iter().filter(|pid| process::group(*pid) == Some(group));
+    let (mut all, mut networks) = (HashSet::new(), HashMap::new());
+    for pid in members {
+        all.extend(sockets(pid));
+        // The tables are a namespace's, and the same for all who are in it.
+        if let Ok(network) = fs::read_link(format!("/proc/{pid}/ns/net")) {
+            networks.entry(network).or_insert(pid);
         }
-        let sockets = sockets(pid);
+    }
+    let mut found = Vec::new();
+    for pid in networks.into_values() {
         for table in ["tcp", "tcp6"] {
-            let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
-            let all = text.lines().filter_map(|line| connection(line, &sockets));
-            for connection in all {
+            let Ok(file) = File::open(format!("/proc/{pid}/net/{table}")) else { continue };
+            let lines = BufReader::new(file.take(MAX_TABLE)).lines().map_while(Result::ok);
+            for connection in lines.filter_map(|line| connection(&line, &all)) {
                 if !found.contains(&connection) {
                     found.push(connection);
                 }
@@ -58,11 +67,10 @@ fn sockets(pid: u32) -> Vec<String> {
 }
 
 /// The connection of a line of the kernel's table, if it is of one of these sockets.
-fn connection(line: &str, sockets: &[String]) -> Option<Connection> {
+fn connection(line: &str, sockets: &HashSet<String>) -> Option<Connection> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     let field = |at: usize| fields.get(at).copied();
-    if field(STATE)? != ESTABLISHED || !sockets.iter().any(|socket| Some(&**socket) == field(INODE))
-    {
+    if field(STATE)? != ESTABLISHED || !sockets.contains(field(INODE)?) {
         return None;
     }
     Connection::between(end(field(LOCAL)?)?, end(field(REMOTE)?)?)
