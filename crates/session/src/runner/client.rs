@@ -120,12 +120,17 @@ impl Runner {
         self.channel.send(&Order::Trace.with(stream.to_string().as_bytes()), &[]).ok()?;
         let mut poller = Poller::new().ok()?;
         poller.add(&self.channel, 0, Trigger::Level).ok()?;
-        if poller.wait(Some(TRACED_WITHIN)).ok()?.is_empty() {
-            return None;
-        }
-        match self.news()? {
-            News::Traced(connection) => connection,
-            _ => None,
+        let asked = Instant::now();
+        loop {
+            let left = TRACED_WITHIN.saturating_sub(asked.elapsed());
+            if poller.wait(Some(left)).ok()?.is_empty() {
+                return None;
+            }
+            match self.news()? {
+                News::Traced { stream: of, connection } if of == stream => return connection,
+                // The answer to a question that was given up.
+                _ => {}
+            }
         }
     }
 
@@ -380,6 +385,18 @@ mod tests {
         assert_eq!((&*command, &*what), ("false x", "exit status: 1"));
         runner.run(&["true"]).unwrap();
         assert!(runner.last_news().is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_is_not_taken_for_the_next() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let there = "192.0.2.1:22".parse().unwrap();
+        let connection = |port| Connection::between(([192, 0, 2, 2], port).into(), there);
+        for (stream, port) in [(7, 1007), (8, 1008)] {
+            let news = News::Traced { stream, connection: connection(port) };
+            theirs.send(&news.to_bytes(), &[]).unwrap();
+        }
+        assert_eq!(Runner::over(ours, None).trace(8), connection(1008));
     }
 
     #[test]

@@ -151,8 +151,13 @@ pub(crate) enum News {
     },
     /// It has ended, or could not be started: the last that is told of it.
     Ended(CommandEnd),
-    /// The answer to the question for a connection; `None` where there is not exactly one.
-    Traced(Option<Connection>),
+    /// The answer to the question for a connection.
+    Traced {
+        /// The number that was asked for: nobody may wait for an answer that comes late.
+        stream: u64,
+        /// `None` where there is not exactly one.
+        connection: Option<Connection>,
+    },
 }
 
 impl News {
@@ -168,8 +173,10 @@ impl News {
                 format!("n{}", source.raw_os_error().unwrap_or(EINVAL))
             }
             Self::Ended(CommandEnd::Unknown) => "u".to_owned(),
-            Self::Traced(Some(Connection { here, there })) => format!("t{here} {there}"),
-            Self::Traced(None) => "t".to_owned(),
+            Self::Traced { stream, connection: Some(Connection { here, there }) } => {
+                format!("t{stream} {here} {there}")
+            }
+            Self::Traced { stream, connection: None } => format!("t{stream}"),
         }
         .into_bytes()
     }
@@ -192,11 +199,17 @@ impl News {
                 Self::Ended(CommandEnd::NotStarted { source })
             }
             'u' => Self::Ended(CommandEnd::Unknown),
-            't' if rest.is_empty() => Self::Traced(None),
             't' => {
-                let (here, there) = rest.split_once(' ')?;
-                let connection = Connection::between(here.parse().ok()?, there.parse().ok()?)?;
-                Self::Traced(Some(connection))
+                let mut words = rest.split(' ');
+                let stream = words.next()?.parse().ok()?;
+                let connection = match (words.next(), words.next(), words.next()) {
+                    (None, _, _) => None,
+                    (Some(here), Some(there), None) => {
+                        Some(Connection::between(here.parse().ok()?, there.parse().ok()?)?)
+                    }
+                    _ => return None,
+                };
+                Self::Traced { stream, connection }
             }
             _ => return None,
         })
@@ -249,13 +262,12 @@ mod tests {
 
     #[test]
     fn news_come_back() {
-        for text in
-            ["cnice\0exit status: 1", "p", "s77", "e3", "k15", "n2", "u", "t", "t[::1]:5 [::2]:22"]
-        {
+        let traced = "t7 [::1]:5 [::2]:22";
+        for text in ["cnice\0exit status: 1", "p", "s77", "e3", "k15", "n2", "u", "t7", traced] {
             let news = News::parse(text.as_bytes()).unwrap();
             assert_eq!(news.to_bytes(), text.as_bytes(), "{news:?}");
         }
-        for text in ["", "c", "sx", "x", "é", "t1", "t1.2.3.4:5 [::1]:6"] {
+        for text in ["", "c", "sx", "x", "é", "t", "t7 1", "t7 1.2.3.4:5 [::1]:6"] {
             assert!(News::parse(text.as_bytes()).is_none(), "{text}");
         }
     }

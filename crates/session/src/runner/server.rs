@@ -86,7 +86,11 @@ pub(super) fn run_commands(channel: &Channel, account: Option<&Account>) -> Resu
             return Err(sys::Error::Malformed { what: "an order that does not read" });
         };
         if order == Order::Trace {
-            tell(channel, &News::Traced(trace(text, &jobs)));
+            let Some(stream) = std::str::from_utf8(text).ok().and_then(|it| it.parse().ok()) else {
+                return Err(sys::Error::Malformed { what: "a stream's number that does not read" });
+            };
+            let connection = trace(stream, &jobs);
+            tell(channel, &News::Traced { stream, connection });
             continue;
         }
         if order == Order::Signal {
@@ -140,9 +144,8 @@ pub(super) fn run_commands(channel: &Channel, account: Option<&Account>) -> Resu
 
 /// The connection of the program whose input has this number, and of what it has started, if there is
 /// exactly one: ssh with a master of connections has none, and who asks is told that nothing is known.
-fn trace(line: &[u8], jobs: &[Job]) -> Option<Connection> {
-    let line = std::str::from_utf8(line).ok()?.parse().ok();
-    let job = jobs.iter().find(|job| job.line.is_some() && job.line == line)?;
+fn trace(line: u64, jobs: &[Job]) -> Option<Connection> {
+    let job = jobs.iter().find(|job| job.line == Some(line))?;
     match connections::of_group(job.child.id()).ok()?.as_slice() {
         [only] => Some(*only),
         _ => None,
