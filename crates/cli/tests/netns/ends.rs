@@ -100,6 +100,23 @@ fn a_second_signal_ends_it_at_once() {
     drop(reader);
 }
 
+/// timeout(1) ends its program, and then its group.
+#[test]
+fn two_signals_in_one_moment_are_one_request() {
+    let (_net, a, b) = Net::pair().unwrap();
+    let (_directory, at) = scratch();
+    for round in 0..5 {
+        let file = at(&format!("{round}.pcapng"));
+        let mut ours = Whaletap::capture(&[&b], &file, NONE);
+        let sent = send(&a, "send --dev eth0 --size 100 --count 50");
+        ours.wait_for(sent);
+        ours.signal("TERM");
+        ours.signal("TERM");
+        ours.ended(0).assert_adds_up();
+        judge::all(&file, true).unwrap();
+    }
+}
+
 fn ended_within(ours: &mut Whaletap, limit: Duration) -> bool {
     let ends = Instant::now() + limit;
     while Instant::now() < ends {

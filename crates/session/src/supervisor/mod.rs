@@ -31,6 +31,7 @@ use self::{
 };
 use crate::{
     CommandEnd, Error, Failed, Notice, Observer, Outcome, Request,
+    entrance::Entrance,
     follower::Follower,
     interrupt::unless_interrupted,
     naming::Since,
@@ -45,6 +46,9 @@ use crate::{
 
 /// Between two looks at namespaces that are known by path only.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Signals that come so soon behind the first are the same request: whoever ends a process and its
+/// group, as timeout(1) does, sends two. Nobody presses ^C twice so fast.
+const ONE_REQUEST: Duration = Duration::from_millis(100);
 /// Between two ticks of the observer.
 const TICK_EVERY: Duration = Duration::from_secs(1);
 
@@ -121,8 +125,8 @@ struct Supervisor<'a> {
     vigil: Option<Vigil>,
     /// Nothing new is captured any more.
     stopping: bool,
-    /// Somebody has asked for the end.
-    interrupted: bool,
+    /// Since when somebody has asked for the end.
+    interrupted: Option<Instant>,
     all_ended: bool,
     opener_gone: bool,
     opener_watch: Option<PidFd>,
@@ -222,7 +226,7 @@ impl<'a> Supervisor<'a> {
             following,
             vigil,
             stopping: false,
-            interrupted: false,
+            interrupted: None,
             all_ended: false,
             opener_gone: false,
             opener_watch: None,
@@ -342,7 +346,7 @@ impl<'a> Supervisor<'a> {
         drop((following, vigil));
         let mut report = pipeline.join()?;
         if let (Some(error), Ending::Stopped, false) =
-            (stage.entrance.gone(), &report.ending, interrupted)
+            (stage.entrance.gone(), &report.ending, interrupted.is_some())
         {
             report.ending = Ending::Failed(error);
         }
@@ -359,9 +363,10 @@ impl<'a> Supervisor<'a> {
             }
         }
         let Parts { entrance, signals, status, .. } = stage;
-        if interrupted {
+        if let (Some(since), Entrance::Far(_)) = (interrupted, &entrance) {
             // A far side that says nothing is waited for below, and nobody has to wait for that.
             drop(status);
+            while since.elapsed() < ONE_REQUEST && signals.arrived().is_some() {}
             signals.release();
         }
         drop(entrance);
@@ -455,13 +460,18 @@ impl<'a> Supervisor<'a> {
 
     fn obey(&mut self, Arrival { signal, by_kernel }: Arrival) {
         match signal {
-            Signal::Interrupt | Signal::Terminate | Signal::HangUp if self.interrupted => {
+            Signal::Interrupt | Signal::Terminate | Signal::HangUp
+                if let Some(since) = self.interrupted =>
+            {
+                if since.elapsed() < ONE_REQUEST {
+                    return;
+                }
                 // Nobody comes back from there to remove its socket.
                 self.stage.status = None;
                 self.observer.interrupted_twice();
             }
             Signal::Interrupt | Signal::Terminate | Signal::HangUp if self.command_runs => {
-                self.interrupted = true;
+                self.interrupted = Some(Instant::now());
                 // The terminal's keys reach the command without us.
                 if let (Some(runner), false) = (&self.stage.runner, by_kernel) {
                     // A runner that has gone is told elsewhere.
@@ -469,7 +479,7 @@ impl<'a> Supervisor<'a> {
                 }
             }
             Signal::Interrupt | Signal::Terminate | Signal::HangUp => {
-                self.interrupted = true;
+                self.interrupted = Some(Instant::now());
                 self.stop();
             }
             Signal::User1 => {
