@@ -15,7 +15,8 @@ use crate::{
     writer::{Order, Tally},
 };
 
-/// Bytes of a packet's block beside the packet and its comments, rounded up.
+/// Bytes of a packet's block beside the packet and its notes, rounded up: also where it tells of a loss,
+/// in a number and in words.
 const BLOCK_OVERHEAD: usize = 128;
 
 /// Where encoded frames are put together.

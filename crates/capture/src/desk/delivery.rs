@@ -172,6 +172,13 @@ impl Desk {
             return false;
         };
         let lost = origin.lost + lost;
+        let with_loss: Vec<String>;
+        let notes = if lost == 0 {
+            &origin.notes
+        } else {
+            with_loss = origin.notes.iter().cloned().chain([told_loss(lost)]).collect();
+            &with_loss
+        };
         let late = timestamp < out.latest;
         let record = Record {
             source: origin.id,
@@ -181,7 +188,7 @@ impl Desk {
             shape: &shape,
             flags: encode::flags(frame),
             lost,
-            notes: &origin.notes,
+            notes,
         };
         out.put(&record);
         out.latest = out.latest.max(timestamp);
@@ -226,6 +233,15 @@ impl Desk {
         let slot = self.sources[source].add_unknown(index, hatype, self.link_type);
         self.describe(source, slot);
         slot
+    }
+}
+
+/// Beside `epb_dropcount`, which few programs show. There is room for it beside each packet.
+#[cold]
+fn told_loss(lost: u64) -> String {
+    match lost {
+        1 => "1 packet lost before this one".to_owned(),
+        _ => format!("{lost} packets lost before this one"),
     }
 }
 

@@ -75,9 +75,17 @@ impl Blocks {
         self.of_kind(INTERFACE).map(|block| block.text(IF_NAME)).collect()
     }
 
-    /// Losses that packets tell of.
+    /// Losses that packets tell of, in a number and in words.
     pub(crate) fn told_losses(&self) -> u64 {
-        self.of_kind(PACKET).map(|block| block.number(EPB_DROPCOUNT)).sum()
+        let told = |block: &Block| {
+            let lost = block.number(EPB_DROPCOUNT);
+            let words =
+                block.comments().into_iter().find(|comment| comment.contains(" lost before"));
+            let number = words.map_or(0, |words| words.split(' ').next().unwrap().parse().unwrap());
+            assert_eq!(lost, number, "{:?}", block.comments());
+            lost
+        };
+        self.of_kind(PACKET).map(told).sum()
     }
 
     /// What the statistics blocks tell: a sum for each namespace.
