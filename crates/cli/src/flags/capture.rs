@@ -31,7 +31,7 @@ pub(crate) struct CaptureFlags {
     #[command(flatten)]
     pub(crate) packets: PacketFlags,
 
-    /// File, or - for stdout; strftime(3), {host} and {target} are filled in
+    /// File, or - for stdout; strftime(3) and {host} are filled in, with --split {target}
     /// [default: {host}-%Y-%m-%d_%H-%M-%S.pcapng]
     #[arg(short = 'w', long, value_name = "FILE", help_heading = WHERE)]
     pub(crate) write: Option<String>,

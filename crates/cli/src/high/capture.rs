@@ -52,6 +52,12 @@ pub(crate) fn capture(
             "say when the next file begins: -b duration:3600, or -C 100",
         ));
     }
+    if !flags.split && flags.write.as_deref().is_some_and(|name| name.contains("{target}")) {
+        return Err(Failure::usage(
+            "-w: {target} is filled in where each target has a file of its own",
+            "--split gives each one; or leave {target} out",
+        ));
+    }
     if output == Output::Stdout {
         refuse_for_stdout(&flags, &rotation)?;
     }
