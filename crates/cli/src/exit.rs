@@ -44,7 +44,11 @@ impl Exit {
         (Self::Usage, "the command line makes no sense"),
         (Self::NoSuchTarget, "no such target"),
         (Self::NotPermitted, "not permitted"),
-        (Self::Partial, "some targets failed, or packets were lost and --fail-on-drop"),
+        (
+            Self::Partial,
+            "some targets failed, a recorder's file was not written, or packets were lost and \
+             --fail-on-drop",
+        ),
         (Self::EngineUnreachable, "the engine cannot be reached"),
         (Self::Expression, "the expression does not compile"),
         (Self::OwnFailure, "--run: whaletap itself failed; otherwise the code is the command's"),

@@ -84,9 +84,18 @@ pub(crate) fn prepare(
     // The number of targets is not known yet; what the system allows is taken whole.
     privileges::raise_descriptor_limit(DESCRIPTORS + 512 * DESCRIPTORS_PER_TARGET + targets)?;
     let user = rights::future_user(user, &directories, observer);
+    // Whoever records writes when something has happened, and would only then learn that it cannot.
+    let to_record = if request.recording.is_some() { directories.clone() } else { Vec::new() };
     let status = Listener::open(request.runtime_directory.as_deref(), user, observer);
     directories.extend(status.iter().map(|status| status.directory().to_owned()));
     rights::give_up(user, directories, request.sandbox, observer)?;
+    for path in to_record {
+        machine::require_writable(&path).map_err(|source| Error::Output {
+            what: "cannot write recorded files in",
+            path,
+            source,
+        })?;
+    }
     let name = person.as_ref().filter(|_| user.is_some()).map(|(sudo, _)| sudo.name.clone());
     let about = About {
         version: request.application.clone(),

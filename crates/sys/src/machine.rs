@@ -90,6 +90,15 @@ pub fn could_write(user: &User, directory: &Path) -> bool {
     })
 }
 
+/// Sees whether this process can create files in a directory, with the rights that it has now.
+///
+/// # Errors
+/// Why it cannot.
+pub fn require_writable(directory: &Path) -> std::io::Result<()> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    Ok(rustix::fs::accessat(rustix::fs::CWD, directory, access, AtFlags::EACCESS)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -186,7 +186,8 @@ pub(super) fn failure(outcome: Outcome, fail_on_drop: bool) -> Result<Exit, Fail
         _ => {}
     }
     let lost = outcome.snapshot.total().lost();
-    if !outcome.failed.is_empty() || (fail_on_drop && lost > 0) {
+    let unwritten = outcome.snapshot.recorded.iter().any(|target| target.failed > 0);
+    if !outcome.failed.is_empty() || unwritten || (fail_on_drop && lost > 0) {
         return Ok(Exit::Partial);
     }
     Ok(Exit::Success)

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -393,7 +393,8 @@ fn what_cannot_be_written_is_told_and_recording_goes_on() {
     ours.signal("USR2");
     let error = ours.running.wait_for_line("not written: cannot create ", LIMIT).unwrap();
     assert!(error.starts_with("whaletap: error: "), "{error}");
-    let summary = ours.stop();
+    ours.signal("INT");
+    let summary = ours.ended(5);
     summary.assert_adds_up();
     assert_eq!(summary.captured, sent);
     assert!(summary.text.contains("no file was written"), "{}", summary.text);
@@ -438,4 +439,20 @@ fn a_wrong_expression_is_marked() {
         .finish()
         .unwrap();
     assert_eq!(unknown.code(), Some(2), "{unknown:?}");
+}
+
+/// Root without its right to pass over permissions, in a directory of somebody else's: that shows
+/// before anything has happened, and not when it has.
+#[test]
+fn a_directory_that_cannot_be_written_is_refused_at_the_start() {
+    let (_net, _a, b) = Net::pair().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    chown(directory.path(), Some(54_321), Some(54_321)).unwrap();
+    let words = ["record", &selector(&b), "-w"];
+    let refused = whaletap(words).arg(directory.path()).limit(LIMIT).finish().unwrap();
+    assert_eq!(refused.code(), Some(1), "{refused:?}");
+    for words in ["cannot write recorded files in", "Permission denied", "hint: "] {
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+    assert_eq!(names(directory.path()), Vec::<String>::new());
 }
