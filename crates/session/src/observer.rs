@@ -57,8 +57,6 @@ pub enum Notice<'a> {
     OfThisUser,
     /// Namespaces are reached through a helper container.
     ThroughHelper {
-        /// Its image.
-        image: &'a str,
         /// Why not from here; `None` where the user said so.
         instead_of: Option<&'a str>,
     },

@@ -25,9 +25,10 @@ pub(crate) fn notice(notice: &Notice<'_>) -> (Level, String) {
             Level::Debug,
             "the engine is a rootless one of your own: no other rights are used".into(),
         ),
-        Notice::ThroughHelper { image, instead_of } => {
+        // Of which image shows when the engine has said what its architecture is.
+        Notice::ThroughHelper { instead_of } => {
             let why = instead_of.map(|why| format!("{why}: ")).unwrap_or_default();
-            (Level::Info, format!("{why}through a helper container of {image}"))
+            (Level::Info, format!("{why}through a helper container of whaletap-agent"))
         }
         Notice::Failed(failed) => {
             let why = chain(&failed.error);

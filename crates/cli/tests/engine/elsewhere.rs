@@ -86,7 +86,7 @@ fn sigkill_at_any_moment_leaves_nothing_elsewhere() {
             until("it has started", LIMIT, || has_started(&mut running));
             let (whole, said) = (since.elapsed(), running.stderr());
             running.kill();
-            assert!(said.contains("through a helper container of whaletap-agent:"), "{said}");
+            assert!(said.contains("through a helper container of whaletap-agent\n"), "{said}");
             assert!(images(&far).starts_with("whaletap-agent:"), "{said}");
             if is_first {
                 continue;

@@ -32,7 +32,7 @@ fn a_member_of_the_group_captures_without_sudo() {
     tcpdump.wait_for_line("listening on", LIMIT).unwrap();
     send(&db, &web, 500, "--run 9 --rate 5000");
     assert!(
-        running.stderr().contains("through a helper container of whaletap-agent:"),
+        running.stderr().contains("through a helper container of whaletap-agent\n"),
         "{}",
         running.stderr()
     );

@@ -134,17 +134,15 @@ impl Door {
                     None => EngineDial::Path(PathDial(path())),
                 };
                 let dial = Arc::new(dial);
-                let image = helper.image();
                 let instead_of = helper.instead_of();
-                observer.notice(Notice::ThroughHelper { image: &image, instead_of });
+                observer.notice(Notice::ThroughHelper { instead_of });
                 let engine = Arc::<EngineDial>::clone(&dial);
                 let opener = Arc::new(helper.start(endpoint, engine, only, signals)?);
                 Ok(Open::Here(OpenHere { opener, dial, helper: Some(helper) }))
             }
             Self::Far { mut helper, dial } => {
-                let image = helper.image();
                 let instead_of = helper.instead_of();
-                observer.notice(Notice::ThroughHelper { image: &image, instead_of });
+                observer.notice(Notice::ThroughHelper { instead_of });
                 let engine = Arc::<EngineDial>::clone(&dial);
                 let stream = helper.start(endpoint, engine, only, signals)?;
                 Ok(Open::Far(OpenFar { stream, dial, helper }))

@@ -227,7 +227,7 @@ impl Helper {
     }
 
     /// The image that it is made of.
-    pub(crate) fn image(&self) -> String {
+    fn image(&self) -> String {
         self.means.programs.usual().image()
     }
 

@@ -99,7 +99,7 @@ impl FarHelper {
     }
 
     /// The image that it is made of.
-    pub(crate) fn image(&self) -> String {
+    fn image(&self) -> String {
         self.means.programs.usual().image()
     }
 
