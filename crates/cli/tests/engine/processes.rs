@@ -47,7 +47,10 @@ pub(crate) fn of_threads(pid: u32, field: &str) -> Vec<String> {
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
         Some(line.trim().to_owned())
     };
-    tasks.filter_map(value).collect()
+    let values: Vec<_> = tasks.filter_map(value).collect();
+    // Of none everything is true.
+    assert!(!values.is_empty(), "{pid} has no thread with {field}");
+    values
 }
 
 /// All of them.
