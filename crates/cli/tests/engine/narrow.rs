@@ -48,6 +48,8 @@ fn a_helper_of_one_container_has_one_right_and_does_not_outlive_it() {
     for ((way, run), end) in ways(&far).iter().zip(1..).zip(ends) {
         let web = idle(&far, "web");
         let inode = inode_of(web.pid().unwrap());
+        // Held, so that no other namespace gets its number.
+        let _held = fs::File::open(format!("/proc/{}/ns/net", web.pid().unwrap())).unwrap();
         let file = directory.path().join(format!("{run}.pcapng"));
         let words = [web.name(), "--no-follow", "-w", file.to_str().unwrap(), "--", "udp"];
         let mut running = begun(capture(way, &far, &words));
