@@ -121,7 +121,7 @@ Examples:
   whaletap capture web -C 100 -W 10 -w web.pcapng
   whaletap capture web -b duration:3600 -b files:24 -w web.pcapng.zst
   whaletap capture web -w - | tshark -r - -Y dns
-  whaletap capture network:backend --print -- port 53
+  whaletap capture network:backend --print -- 'port 53 or host 127.0.0.11'
   whaletap capture compose:shop --split --run -- docker compose up --abort-on-container-exit";
 
 const SIGNALS: &str = "\

@@ -90,9 +90,11 @@ Selectors (several are a union):
   compose:PROJECT[/SERVICE]  a Compose project, or one service of it
   service:NAME  stack:NAME  task:NAME
                              Swarm's, as far as they run on this node
-  pid:N                      network namespace of a process; no engine is asked
-  netns:PATH                 namespace file; no engine is asked
-  host                       this host; no engine is asked";
+  pid:N                      network namespace of a process
+  netns:PATH                 namespace file
+  host                       this host
+                             of the engine's machine, if that is another one; otherwise no engine
+                             is asked for these three";
 
 #[cfg(test)]
 mod tests {
