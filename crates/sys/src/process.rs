@@ -1,32 +1,26 @@
 //! Processes: holding one so that its number cannot come to mean another, proving whose it is,
 //! ending with one's parent, and not keeping descriptors by accident.
 
+mod pidfd;
+
 use std::{
-    ffi::OsString,
-    fs::{self, File},
-    io::{self, Read},
-    mem,
+    fs, io, mem,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-        unix::{ffi::OsStringExt, process::CommandExt},
+        fd::{AsFd, AsRawFd, RawFd},
+        unix::process::CommandExt,
     },
-    path::PathBuf,
     process::{Child, Command},
     ptr,
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    param::clock_ticks_per_second,
-    process::{
-        Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal,
-        set_parent_process_death_signal,
-    },
+    process::{Pid, Signal, getppid, set_parent_process_death_signal},
     time::{ClockId, clock_gettime},
 };
 
-use crate::{Error, netns::Netns, signals};
+pub use self::pidfd::PidFd;
+use crate::Error;
 
 /// The length of a container's whole id, in hexadecimal digits.
 const CONTAINER_ID: usize = 64;
@@ -41,252 +35,11 @@ const GROUP_FIELD: usize = 2;
 /// Where `ppid` stands there: field 4.
 const PARENT_FIELD: usize = 1;
 
-/// What is said of a `/proc/PID/stat` that is none.
-const UNREADABLE_STATUS: Error = Error::Malformed { what: "the status of a process does not read" };
-
-/// How much of a command line is read, in bytes.
-const WORDS: u64 = 64 * 1024;
-
-/// How much of an environment is read, in bytes.
-const ENVIRONMENT: u64 = 1024 * 1024;
-
 /// In a second.
 const NANOSECONDS: u128 = 1_000_000_000;
 
 /// The most processes that are listed.
 const LISTED: usize = 65_536;
-
-/// A process, held: while it has not ended, its number means this process and no other.
-///
-/// The descriptor becomes readable when the process has ended, also before its parent has asked
-/// for its status.
-///
-/// # Minimum kernel version
-/// 5.3.
-#[derive(Debug)]
-pub struct PidFd {
-    fd: OwnedFd,
-    pid: u32,
-}
-
-impl PidFd {
-    /// Takes hold of a process.
-    ///
-    /// # Errors
-    /// `ESRCH` when there is none, `EINVAL` for 0 and for what is no number of a process.
-    pub fn open(pid: u32) -> Result<Self, Error> {
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let number = number.ok_or(Errno::INVAL).map_err(Error::call("pidfd_open"))?;
-        let fd = pidfd_open(number, PidfdFlags::empty()).map_err(Error::call("pidfd_open"))?;
-        Ok(Self { fd, pid })
-    }
-
-    /// Its number.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// Whether it has not ended.
-    ///
-    /// What was read under its number before this says `true` was about this process.
-    ///
-    /// # Errors
-    /// When the descriptor cannot be polled.
-    pub fn is_alive(&self) -> Result<bool, Error> {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
-        let ended = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&now)))
-            .map_err(Error::call("poll(pidfd)"))?;
-        Ok(ended == 0)
-    }
-
-    /// Whether it runs inside the container, see [`cgroup_contains`].
-    ///
-    /// # Errors
-    /// `ESRCH` when the process has ended; when /proc cannot be read.
-    pub fn is_in_container(&self, container_id: &str) -> Result<bool, Error> {
-        let contains = cgroup_contains(self.pid, container_id);
-        self.require_alive()?;
-        contains
-    }
-
-    /// The container that it runs inside, see [`container_of`].
-    ///
-    /// # Errors
-    /// As for [`PidFd::is_in_container`].
-    pub fn container(&self) -> Result<Option<String>, Error> {
-        let container = container_of(self.pid);
-        self.require_alive()?;
-        container
-    }
-
-    /// When it was started, in nanoseconds since the epoch, by the clock as it is set now.
-    ///
-    /// The kernel tells it in hundredths of a second: the true moment is up to 10 ms later.
-    ///
-    /// # Errors
-    /// `ESRCH` when the process has ended; when /proc cannot be read.
-    pub fn started(&self) -> Result<u64, Error> {
-        let ticks = start_ticks(&self.stat()?).ok_or(UNREADABLE_STATUS)?;
-        let since_boot =
-            u128::from(ticks) * NANOSECONDS / u128::from(clock_ticks_per_second().max(1));
-        let boot = nanoseconds(ClockId::Realtime).saturating_sub(nanoseconds(ClockId::Boottime));
-        Ok(u64::try_from(boot + since_boot).unwrap_or(u64::MAX))
-    }
-
-    /// The process that it is a child of, held: the one that started it, or whoever takes the place
-    /// of one that has ended. `None` where that is in no pid namespace of ours.
-    ///
-    /// # Errors
-    /// `ESRCH` when either has ended; when /proc cannot be read.
-    pub fn parent(&self) -> Result<Option<Self>, Error> {
-        let Some(pid) = self.parent_pid()? else { return Ok(None) };
-        let parent = Self::open(pid)?;
-        // Still the same: the number is that of the process which is held.
-        if self.parent_pid()? == Some(pid) { Ok(Some(parent)) } else { Err(gone()) }
-    }
-
-    fn parent_pid(&self) -> Result<Option<u32>, Error> {
-        let stat = self.stat()?;
-        let pid = parent_of(&stat).ok_or(UNREADABLE_STATUS)?;
-        Ok(Some(pid).filter(|pid| *pid != 0))
-    }
-
-    /// What the kernel calls it: the beginning of its program's name, unless it has given itself
-    /// another one (`PR_SET_NAME`).
-    ///
-    /// # Errors
-    /// `ESRCH` when the process has ended; when /proc cannot be read.
-    pub fn name(&self) -> Result<String, Error> {
-        let path = format!("/proc/{}/comm", self.pid);
-        let name = fs::read(&path).map_err(Error::path("read", path));
-        self.require_alive()?;
-        Ok(String::from_utf8_lossy(&name?).trim_end().to_owned())
-    }
-
-    /// The words that it was started with, as it shows them: what a program writes over its own is
-    /// up to it. At most 64 KiB.
-    ///
-    /// # Errors
-    /// `ESRCH` when the process has ended; when /proc cannot be read.
-    pub fn words(&self) -> Result<Vec<String>, Error> {
-        let path = format!("/proc/{}/cmdline", self.pid);
-        let mut line = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(WORDS).read_to_end(&mut line));
-        self.require_alive()?;
-        read.map_err(Error::path("read", path))?;
-        let words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty());
-        Ok(words.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
-    }
-
-    /// A variable of the environment in which it was started. Of an environment longer than 1 MiB the
-    /// rest is not looked at.
-    ///
-    /// # Errors
-    /// `ESRCH` when the process has ended; when it may not be looked at.
-    ///
-    /// # Privileges
-    /// `CAP_SYS_PTRACE` for the processes of other users.
-    pub fn variable(&self, name: &str) -> Result<Option<OsString>, Error> {
-        let path = format!("/proc/{}/environ", self.pid);
-        let mut variables = Vec::new();
-        let read =
-            File::open(&path).and_then(|file| file.take(ENVIRONMENT).read_to_end(&mut variables));
-        self.require_alive()?;
-        read.map_err(Error::path("read", path))?;
-        let value = |entry: &[u8]| {
-            entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec)
-        };
-        Ok(variables.split(|byte| *byte == 0).find_map(value).map(OsString::from_vec))
-    }
-
-    /// Whether it sees the same mounts as another process, or as one of that one's threads: whether
-    /// it is in one mount namespace with it. Threads may have left the others: podman lends its own,
-    /// also the first, to other namespaces.
-    ///
-    /// # Errors
-    /// `ESRCH` when either has ended; when one may not be looked at.
-    ///
-    /// # Privileges
-    /// `CAP_SYS_PTRACE` for the processes of other users, but for those in a user namespace that is
-    /// the caller's.
-    pub fn shares_mounts_with(&self, other: &Self) -> Result<bool, Error> {
-        let at = |path: PathBuf| {
-            let stat = rustix::fs::stat(&path).map_err(Error::path("stat", path))?;
-            Ok::<_, Error>((stat.st_dev, stat.st_ino))
-        };
-        let own = at(format!("/proc/{}/ns/mnt", self.pid).into());
-        self.require_alive()?;
-        let own = own?;
-        let tasks = format!("/proc/{}/task", other.pid);
-        let threads = fs::read_dir(&tasks).map_err(Error::path("open", tasks));
-        let shares = threads.map(|threads| {
-            let mut of_threads = threads.flatten().map(|thread| at(thread.path().join("ns/mnt")));
-            of_threads.any(|of_thread| of_thread.is_ok_and(|of_thread| of_thread == own))
-        });
-        other.require_alive()?;
-        shares
-    }
-
-    fn stat(&self) -> Result<String, Error> {
-        let path = format!("/proc/{}/stat", self.pid);
-        let stat = fs::read(&path).map_err(Error::path("read", path));
-        self.require_alive()?;
-        Ok(String::from_utf8_lossy(&stat?).into_owned())
-    }
-
-    /// Its network namespace.
-    ///
-    /// # Errors
-    /// `ESRCH` when the process has ended; when the namespace may not be opened.
-    ///
-    /// # Privileges
-    /// `CAP_SYS_PTRACE` for the processes of other users.
-    pub fn netns(&self) -> Result<Netns, Error> {
-        let netns = Netns::of_process(self.pid);
-        self.require_alive()?;
-        netns
-    }
-
-    /// Sends it a signal.
-    ///
-    /// # Errors
-    /// `ESRCH` when it has ended; `EPERM` when it is another user's by now.
-    ///
-    /// # Minimum kernel version
-    /// 5.1.
-    pub fn send(&self, signal: signals::Signal) -> Result<(), Error> {
-        let signal = match signal {
-            signals::Signal::Interrupt => Signal::INT,
-            signals::Signal::Terminate => Signal::TERM,
-            signals::Signal::HangUp => Signal::HUP,
-            signals::Signal::User1 => Signal::USR1,
-            signals::Signal::User2 => Signal::USR2,
-        };
-        pidfd_send_signal(&self.fd, signal).map_err(Error::call("pidfd_send_signal"))
-    }
-
-    pub(crate) fn require_alive(&self) -> Result<(), Error> {
-        if self.is_alive()? { Ok(()) } else { Err(gone()) }
-    }
-}
-
-fn gone() -> Error {
-    Error::call("pidfd_open")(Errno::SRCH)
-}
-
-impl AsFd for PidFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl From<PidFd> for OwnedFd {
-    fn from(pidfd: PidFd) -> Self {
-        pidfd.fd
-    }
-}
 
 /// Whether a process runs inside a container: whether the container's id stands in its cgroup,
 /// as a whole word between separators (`cgroups(7)`, "/proc files").
@@ -545,6 +298,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::netns::Netns;
 
     const ID: &str = "3f2a9d0c1b4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8";
 

@@ -2,7 +2,7 @@ use model::FrameParts;
 
 use super::{
     BLOCK_FIRST, BLOCK_FRAMES, BLOCK_HEADER, BLOCK_LAST, BLOCK_USED, Block, FRAME_HEADER, Store,
-    TP_STATUS_GSO_TCP,
+    frame::TP_STATUS_GSO_TCP,
 };
 
 /// Puts a block together out of frames that no ring of this machine has seen, so that whoever reads
