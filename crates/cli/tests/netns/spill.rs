@@ -74,7 +74,8 @@ fn what_memory_cannot_hold_is_in_the_file_all_the_same() {
     let mut ours = record(&b, &out, &spill, &["--keep", "3s", "--after", "1s"]);
     let keeping = ours.running.wait_for_line("keeping 3.0 s of each target: ", LIMIT).unwrap();
     assert!(keeping.ends_with(&format!(" GB on disk in {}", spill.display())), "{keeping}");
-    let traffic = stream(&a, SIZE, RATE, 9);
+    // For longer than it takes until the file is complete, also where all of this is slow.
+    let traffic = stream(&a, SIZE, RATE, 14);
     // More than the window and what is kept beyond it: some of it has left the disk again.
     ours.wait_for(RATE * 7);
     assert_eq!(names(&spill), NONE, "it has no name");
