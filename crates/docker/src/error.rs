@@ -208,6 +208,12 @@ pub enum Error {
         /// The engine's words. Text from outside.
         message: String,
     },
+    /// The engine cannot confine a container to some system calls.
+    #[error("the engine does not filter a container's system calls: {message}")]
+    CallsRefused {
+        /// The engine's words. Text from outside.
+        message: String,
+    },
     /// A `--filter` that is not `key=value`.
     #[error("filter `{filter}` is not of the form key=value")]
     FilterForm {

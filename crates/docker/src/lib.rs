@@ -55,8 +55,8 @@ pub use filter::Filter;
 pub use happening::{Happening, What};
 pub use happenings::Happenings;
 pub use helper::{
-    AttachedInput, AttachedOutput, EXEC_LABEL, HelperProgram, HelperSpec, LeftContainer, Piece,
-    Purpose, Shape,
+    AttachedInput, AttachedOutput, Calls, EXEC_LABEL, HelperProgram, HelperSpec, LeftContainer,
+    Piece, Purpose, Shape,
 };
 pub use host::Host;
 pub use line::Line;

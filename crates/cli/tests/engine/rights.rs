@@ -47,10 +47,20 @@ impl Helper<'_> {
             ("{{.HostConfig.LogConfig.Type}} {{.HostConfig.IpcMode}}", "none none"),
             ("{{.HostConfig.Binds}} {{.HostConfig.Devices}}", "[] []"),
             ("{{.HostConfig.VolumesFrom}} {{.HostConfig.PortBindings}}", "[] map[]"),
-            // Without `seccomp=…` and `apparmor=…` both are the engine's own.
-            ("{{.HostConfig.SecurityOpt}}", "[no-new-privileges label=disable]"),
         ] {
             assert_eq!(self.inspect(what), expected, "{what}");
+        }
+        // Without `apparmor=…` that is the engine's own.
+        let security = self.inspect("{{range .HostConfig.SecurityOpt}}{{println .}}{{end}}");
+        let [first, second, third] = security.lines().collect::<Vec<_>>()[..] else {
+            panic!("{security}")
+        };
+        assert_eq!([first, second], ["no-new-privileges", "label=disable"]);
+        let calls = third.strip_prefix("seccomp=").unwrap();
+        assert!(calls.contains(r#""defaultAction":"SCMP_ACT_ERRNO""#), "{calls}");
+        assert!(calls.contains(r#""setns""#), "{calls}");
+        for call in ["mount", "ptrace", "bpf", "unshare", "kill", "reboot", "init_module"] {
+            assert!(!calls.contains(&format!("{call:?}")), "{call}: {calls}");
         }
         let pid = self.pid();
         assert!(is_read_only(pid, "/"), "its file system can be written to");

@@ -20,6 +20,7 @@ use model::ContainerState;
 use super::{
     EXEC_LABEL, HELPER_LABEL, REPOSITORY,
     attached::{AttachedInput, AttachedOutput, attached},
+    calls,
 };
 use crate::{Engine, Error};
 
@@ -48,6 +49,15 @@ impl Shape {
     }
 }
 
+/// Which system calls a helper may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calls {
+    /// Those of its program, and no others.
+    Own,
+    /// Those that the engine lets a container make which says nothing of it.
+    Engines,
+}
+
 /// A helper container that is to be made.
 #[derive(Debug, Clone)]
 pub struct HelperSpec {
@@ -59,6 +69,8 @@ pub struct HelperSpec {
     pub image: String,
     /// What it may do.
     pub shape: Shape,
+    /// What its program may ask of the kernel.
+    pub calls: Calls,
     /// What its program is told.
     pub words: Vec<String>,
     /// Directories of this machine: the first of each is seen by the helper as the second, and can
@@ -76,6 +88,11 @@ impl HelperSpec {
             Shape::Host => "host".to_owned(),
         };
         let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+        // No label: where SELinux is in force a container could not connect to its client.
+        let mut security = vec!["no-new-privileges".to_owned(), "label=disable".to_owned()];
+        if self.calls == Calls::Own {
+            security.push(format!("seccomp={}", calls::profile()));
+        }
         let host_config = HostConfig {
             network_mode: Some(network),
             pid_mode: (self.shape == Shape::Host).then(|| "host".to_owned()),
@@ -84,8 +101,7 @@ impl HelperSpec {
             ipc_mode: Some("none".to_owned()),
             cap_drop: words(&["ALL"]),
             cap_add: words(self.shape.capabilities()),
-            // No label: where SELinux is in force a container could not connect to its client.
-            security_opt: words(&["no-new-privileges", "label=disable"]),
+            security_opt: Some(security),
             readonly_rootfs: Some(true),
             auto_remove: Some(true),
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
@@ -170,7 +186,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NoSuchImage`]: [`Engine::load_helper`] is to come first. [`Error::NoMount`]: one of
-    /// the directories is not there, as the engine sees this machine.
+    /// the directories is not there, as the engine sees this machine. [`Error::CallsRefused`].
     pub async fn create_helper(&self, spec: &HelperSpec) -> Result<String, Error> {
         let options =
             CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
@@ -186,7 +202,7 @@ impl Engine {
             {
                 Err(Error::NoMount { message })
             }
-            Err(error) => Err(error),
+            Err(error) => Err(calls_refused(error)),
         }
     }
 
@@ -205,9 +221,11 @@ impl Engine {
     /// Starts a helper container.
     ///
     /// # Errors
-    /// When the engine refuses, or its program cannot be started.
+    /// When the engine refuses, or its program cannot be started. [`Error::CallsRefused`]: it is to be
+    /// removed, and made anew with [`Calls::Engines`].
     pub async fn start_helper(&self, id: &str) -> Result<(), Error> {
-        self.within_deadline(self.docker.start_container(id, None::<StartContainerOptions>)).await
+        let request = self.docker.start_container(id, None::<StartContainerOptions>);
+        self.within_deadline(request).await.map_err(calls_refused)
     }
 
     /// Whether a helper container is there and its program runs.
@@ -289,6 +307,17 @@ impl Engine {
     }
 }
 
+/// Whether it is our list of system calls that an engine does not take. Docker says so at the start, where
+/// the kernel has no seccomp; podman when the container is made, because it takes the name of a file.
+fn calls_refused(error: Error) -> Error {
+    match error {
+        Error::Api { message, .. } if message.to_ascii_lowercase().contains("seccomp") => {
+            Error::CallsRefused { message }
+        }
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,6 +329,7 @@ mod tests {
             owner: "me".into(),
             image: "whaletap-agent:1".into(),
             shape: Shape::Host,
+            calls: Calls::Engines,
             words: vec!["opener".into(), "/s".into()],
             mounts: vec![("/run/user/7/x".into(), "/run/x".into())],
             attached: false,
@@ -315,6 +345,13 @@ mod tests {
         assert_eq!(host["LogConfig"]["Type"], "none");
         assert_eq!(host["Privileged"], serde_json::Value::Null);
         assert_eq!(host["Mounts"][0]["ReadOnly"], true);
+        let security = serde_json::json!(["no-new-privileges", "label=disable"]);
+        assert_eq!(host["SecurityOpt"], security);
+        let own = HelperSpec { calls: Calls::Own, ..spec.clone() };
+        let json = serde_json::to_value(own.to_api()).unwrap();
+        let security = json["HostConfig"]["SecurityOpt"].as_array().unwrap();
+        let profile = security[2].as_str().unwrap().strip_prefix("seccomp=").unwrap();
+        assert!(serde_json::from_str::<serde_json::Value>(profile).is_ok(), "{profile}");
         const STREAMS: [&str; 5] =
             ["AttachStdin", "AttachStdout", "AttachStderr", "OpenStdin", "StdinOnce"];
         for key in STREAMS {
@@ -335,6 +372,22 @@ mod tests {
         assert_eq!(host["NetworkMode"], "container:ab");
         assert_eq!(host["PidMode"], serde_json::Value::Null);
         assert_eq!(json["Labels"]["whaletap.helper"], "me");
+    }
+
+    /// The words of docker 20.10 where the kernel has no seccomp, and of podman 4.3.
+    #[test]
+    fn an_engine_that_takes_no_list_of_calls_is_known_by_its_words() {
+        let said = |message: &str| {
+            let (endpoint, message) = ("unix:///x".to_owned(), message.to_owned());
+            calls_refused(Error::Api { endpoint, status: 500, message })
+        };
+        for message in [
+            "seccomp is not enabled in your kernel, cannot run a custom seccomp profile",
+            "container create: opening seccomp profile failed: open {\"defaultAction\": …",
+        ] {
+            assert!(matches!(said(message), Error::CallsRefused { .. }), "{message}");
+        }
+        assert!(matches!(said("no space left on device"), Error::Api { .. }));
     }
 
     #[test]

@@ -16,12 +16,13 @@ use std::collections::BTreeMap;
 
 mod archive;
 mod attached;
+mod calls;
 mod container;
 mod images;
 mod program;
 
 pub use attached::{AttachedInput, AttachedOutput, Piece};
-pub use container::{HelperSpec, LeftContainer, Purpose, Shape};
+pub use container::{Calls, HelperSpec, LeftContainer, Purpose, Shape};
 pub use program::HelperProgram;
 
 /// The name of the images, without their tags.

@@ -29,7 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docker::{Dial, Endpoint, Engine, HelperSpec, Host, Shape};
+use docker::{Calls, Dial, Endpoint, Engine, HelperSpec, Host, Shape};
 use model::{Container, Origin, Target};
 use opener::{EngineAt, Opener};
 use sys::{
@@ -252,10 +252,14 @@ impl Helper {
                 Some(selection) => only_one(&engine, Machine::This, selection).await,
                 None => None,
             };
-            let shape = shape(inside.as_ref());
-            let id = self.make(&engine, &shape).await?;
-            let channel = self.connected(Arc::new(engine), &id).await?;
-            self.prove(&channel, &id)?;
+            let (engine, shape) = (Arc::new(engine), shape(inside.as_ref()));
+            let connected = with_calls(&engine, &self.name, async |calls| {
+                let id = self.make(&engine, &shape, calls).await?;
+                let channel = self.connected(Arc::clone(&engine), &id).await?;
+                self.prove(&channel, &id)?;
+                Ok(channel)
+            });
+            let channel = connected.await?;
             Ok::<_, Error>((shape, channel))
         };
         let (shape, channel) = runtime.block_on(unless_interrupted(signals, work))?;
@@ -297,12 +301,13 @@ impl Helper {
         Error::HelperSilent { name: self.name.clone() }
     }
 
-    async fn make(&self, engine: &Engine, shape: &Shape) -> Result<String, Error> {
+    async fn make(&self, engine: &Engine, shape: &Shape, calls: Calls) -> Result<String, Error> {
         let spec = HelperSpec {
             name: self.name.clone(),
             owner: self.owner.to_string(),
             image: self.image(),
             shape: shape.clone(),
+            calls,
             words: vec!["opener".to_owned(), format!("{DIRECTORY}/{}", Seat::SOCKET)],
             mounts: vec![(self.seat.mounted(), PathBuf::from(DIRECTORY))],
             attached: false,
@@ -319,6 +324,22 @@ impl Helper {
         let pid = process::peer(channel)?.ok_or_else(|| self.silent())?;
         let is_its = process::PidFd::open(pid)?.is_in_container(id)?;
         if uid == 0 && is_its { Ok(()) } else { Err(self.silent()) }
+    }
+}
+
+/// Brings a helper up that makes its program's system calls alone; and where its engine does not filter
+/// them so, one of the same name that makes those that the engine lets every container make.
+async fn with_calls<T>(
+    engine: &Engine,
+    name: &str,
+    bring_up: impl AsyncFn(Calls) -> Result<T, Error>,
+) -> Result<T, Error> {
+    match bring_up(Calls::Own).await {
+        Err(Error::Engine(docker::Error::CallsRefused { .. })) => {
+            engine.remove_helper(name).await?;
+            bring_up(Calls::Engines).await
+        }
+        other => other,
     }
 }
 
@@ -349,4 +370,47 @@ fn shape(inside: Option<&Container>) -> Shape {
 /// `whaletap-4711-81723-3f2a9d0c`: nobody else's, also not another machine's or another day's.
 fn container_name(owner: &Lifetime) -> String {
     format!("whaletap-{}", owner.short())
+}
+
+#[cfg(test)]
+mod tests {
+    use docker::EndpointOptions;
+
+    use super::*;
+
+    /// Docker refuses a list of calls when the container is there already: it is not in the way of the
+    /// next one of its name.
+    #[test]
+    fn where_its_calls_are_refused_a_helper_is_made_anew() {
+        let lab = lab::Engine::shared().unwrap();
+        lab.image().unwrap();
+        let options =
+            EndpointOptions { hosts: vec![lab.host().to_owned()], ..EndpointOptions::default() };
+        let endpoint = Endpoint::resolve(&options, |_| None).unwrap();
+        let spec = HelperSpec {
+            name: format!("whaletap-refused-{}", std::process::id()),
+            owner: "a test".into(),
+            image: lab::engine::IMAGE.into(),
+            shape: Shape::Host,
+            calls: Calls::Own,
+            words: vec!["true".into()],
+            mounts: Vec::new(),
+            attached: false,
+        };
+        runtime().unwrap().block_on(async {
+            let engine = Engine::connect(&endpoint).await.unwrap();
+            let made = with_calls(&engine, &spec.name, async |calls| {
+                let id = engine.create_helper(&HelperSpec { calls, ..spec.clone() }).await?;
+                match calls {
+                    Calls::Own => {
+                        let message = "seccomp is not enabled in your kernel".to_owned();
+                        Err(docker::Error::CallsRefused { message }.into())
+                    }
+                    Calls::Engines => Ok(id),
+                }
+            });
+            let id = made.await.unwrap();
+            assert!(engine.remove_helper(&id).await.unwrap());
+        });
+    }
 }

@@ -31,7 +31,7 @@ use super::{
     DEADLINE, Reach, container_name, only_one,
     programs::Programs,
     reaper::{Charge, Reaper},
-    runtime, shape,
+    runtime, shape, with_calls,
 };
 use crate::{Error, Selection, interrupt::unless_interrupted, resolve::Machine};
 
@@ -133,25 +133,30 @@ impl FarHelper {
                 Some(_) => Some(engine.node().await?.name),
                 None => None,
             };
-            let spec = HelperSpec {
-                name: self.name.clone(),
-                owner: self.owner.to_string(),
-                image: self.image(),
-                shape: shape(inside.as_ref()),
-                words: vec![WORDS.to_owned()],
-                mounts: Vec::new(),
-                attached: true,
-            };
-            // From here on there may be one, whatever becomes of this process.
-            self.reaper.makes();
-            let made = self.means.programs.make(&engine, spec).await;
-            if made.as_ref().is_err_and(is_refusal) {
-                // Nobody has to wait for one that might come.
-                self.reaper.made_none();
-            }
-            let id = made?;
-            let attached = engine.attach_helper(&id).await?;
-            engine.start_helper(&id).await?;
+            let attached = with_calls(&engine, &self.name, async |calls| {
+                let spec = HelperSpec {
+                    name: self.name.clone(),
+                    owner: self.owner.to_string(),
+                    image: self.image(),
+                    shape: shape(inside.as_ref()),
+                    calls,
+                    words: vec![WORDS.to_owned()],
+                    mounts: Vec::new(),
+                    attached: true,
+                };
+                // From here on there may be one, whatever becomes of this process.
+                self.reaper.makes();
+                let made = self.means.programs.make(&engine, spec).await;
+                if made.as_ref().is_err_and(is_refusal) {
+                    // Nobody has to wait for one that might come.
+                    self.reaper.made_none();
+                }
+                let id = made?;
+                let attached = engine.attach_helper(&id).await?;
+                engine.start_helper(&id).await?;
+                Ok(attached)
+            });
+            let attached = attached.await?;
             Ok::<_, Error>((engine, inside, node, attached))
         };
         let (engine, inside, node, attached) =

@@ -14,7 +14,7 @@ use std::{
 };
 
 use docker::{
-    Dial, Endpoint, EndpointOptions, HelperProgram, HelperSpec, PathDial, ProgramDial, Shape,
+    Calls, Dial, Endpoint, EndpointOptions, HelperProgram, HelperSpec, PathDial, ProgramDial, Shape,
 };
 use lab::FarHost;
 use sys::lifetime::Lifetime;
@@ -69,6 +69,7 @@ fn spec(script: &str) -> HelperSpec {
         owner: "a test".into(),
         image: lab::engine::IMAGE.into(),
         shape: Shape::Host,
+        calls: Calls::Engines,
         words: ["sh", "-c", script].map(str::to_owned).to_vec(),
         mounts: Vec::new(),
         attached: true,
@@ -288,6 +289,7 @@ fn who_is_killed_before_the_start_leaves_nobody(
         let spec = HelperSpec {
             owner: over.clone(),
             image: program.image(),
+            calls: Calls::Own,
             words: vec![far::WORDS.to_owned()],
             ..spec("")
         };
