@@ -1,7 +1,8 @@
 //! Who opens namespaces, and how the engine is reached, by whichever way.
 
 use std::{
-    os::unix::net::UnixStream,
+    fs::Metadata,
+    os::unix::{fs::MetadataExt as _, net::UnixStream},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -90,9 +91,10 @@ impl Door {
                 Ok(Self::Own { opener, dial: Arc::new(dial) })
             }
             Way::Helper(means) => {
-                // Who has no rights gives none up.
-                let has_rights = !privileges::effective()?.is_empty();
-                let own = if has_rights { Some(start(true)?) } else { None };
+                // Who has no rights gives none up, and to reach what is one's own takes none.
+                let takes_rights = !privileges::effective()?.is_empty()
+                    && (user.is_some() || !endpoint.socket().is_some_and(is_own_socket));
+                let own = if takes_rights { Some(start(true)?) } else { None };
                 let helper = Box::new(Helper::prepare(*means, reach)?);
                 Ok(Self::Helper { helper, own })
             }
@@ -149,4 +151,23 @@ impl Door {
             }
         }
     }
+}
+
+/// Whether this user connects there without any right beside those of a file's owner.
+fn is_own_socket(path: &Path) -> bool {
+    const OWNER_WRITES: u32 = 0o200;
+    const OWNER_PASSES: u32 = 0o100;
+    const ANYBODY_PASSES: u32 = 0o001;
+    let own = privileges::own_uid();
+    let is_mine = |found: Metadata| found.uid() == own && found.mode() & OWNER_WRITES != 0;
+    let lets_pass = |found: Metadata| {
+        let bit = if found.uid() == own { OWNER_PASSES } else { ANYBODY_PASSES };
+        found.mode() & bit != 0
+    };
+    // The way is that of the file itself, whatever links lead there.
+    path.canonicalize().is_ok_and(|path| {
+        let mut above = path.ancestors().skip(1);
+        path.metadata().is_ok_and(is_mine)
+            && above.all(|directory| directory.metadata().is_ok_and(lets_pass))
+    })
 }
