@@ -185,6 +185,11 @@ impl Lane {
         taken
     }
 
+    /// Whether this part of the ring, in thousandths, waits to be taken.
+    pub(crate) fn is_filled_by(&self, part: u32) -> bool {
+        self.ring().is_some_and(|ring| ring.is_filled_by(part))
+    }
+
     /// No frame with an earlier timestamp will come from this ring any more.
     ///
     /// A frame waits in an unfinished block for up to twice the retire timeout; frames of one ring

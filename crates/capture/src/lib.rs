@@ -31,6 +31,7 @@ mod file_name;
 mod hold;
 mod lane;
 mod merge;
+mod nap;
 mod output;
 mod pipeline;
 mod reader;

@@ -24,6 +24,7 @@ use crate::{
     hold::Holds,
     lane::Lane,
     merge::{Step, merge},
+    nap::{self, Nap},
     recorder::Spiller,
     source::Source,
     writer::{Order, Outcome, Pen},
@@ -33,9 +34,6 @@ use crate::{
 const DRAIN_GRACE: Duration = Duration::from_millis(250);
 /// How often counters are read while frames come, so that they never come near their width.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
-/// The shortest and the longest nap while rings fill.
-const MIN_NAP: Duration = Duration::from_millis(2);
-const MAX_NAP: Duration = Duration::from_millis(20);
 /// The shortest sleep while frames wait for their order.
 const MIN_SLEEP: Duration = Duration::from_millis(1);
 /// How soon a stalled output is tried again when nobody calls.
@@ -64,11 +62,8 @@ pub(crate) struct Reader {
     waker: Waker,
     poller: Poller,
     /// Only the waker: for naps that no ring ends.
-    nap: Poller,
-    /// When blocks were last taken.
-    took_at: Instant,
-    /// How far the fullest ring got, in thousandths, and in which time.
-    fill: (u32, Duration),
+    napper: Poller,
+    nap: Nap,
     heap: BinaryHeap<Reverse<(u64, usize)>>,
     /// Captures that will be attached, and what was told of them meanwhile.
     announced: HashMap<CaptureId, Vec<Command>>,
@@ -127,8 +122,8 @@ impl Reader {
         let holds = Holds::new(!is_split || config.print.is_some());
         let poller = Poller::new()?;
         poller.add(&waker, KEY_WAKER, Trigger::Level)?;
-        let nap = Poller::new()?;
-        nap.add(&waker, KEY_WAKER, Trigger::Level)?;
+        let napper = Poller::new()?;
+        napper.add(&waker, KEY_WAKER, Trigger::Level)?;
         let (duration, packet_buffered) = (config.autostop.duration, config.packet_buffered);
         let told = Told { events, listener };
         let desk = Desk::new(config, Arc::clone(&budget), orders, told, spiller);
@@ -141,9 +136,8 @@ impl Reader {
             commands,
             waker,
             poller,
-            nap,
-            took_at: Instant::now(),
-            fill: (0, Duration::ZERO),
+            napper,
+            nap: Nap::new(Instant::now()),
             heap: BinaryHeap::new(),
             announced: HashMap::new(),
             renames: VecDeque::new(),
@@ -202,13 +196,7 @@ impl Reader {
     }
 
     fn wait(&mut self) -> Result<(), Error> {
-        let timeout = match self.nap_time() {
-            Some(nap) => {
-                self.nap.wait(Some(nap))?;
-                Some(Duration::ZERO)
-            }
-            None => self.timeout(),
-        };
+        let timeout = if self.nap()? { Some(Duration::ZERO) } else { self.timeout() };
         for key in self.poller.wait(timeout)? {
             if key == KEY_WAKER {
                 self.waker.reset();
@@ -224,15 +212,21 @@ impl Reader {
         Ok(())
     }
 
-    /// How long to sleep whatever comes: where blocks come fast, being woken for each costs more
-    /// than what is in it. Short enough that rings fill by no more than an eighth.
-    fn nap_time(&self) -> Option<Duration> {
-        let (fill, time) = self.fill;
-        if fill == 0 || self.paused || self.packet_buffered || self.stopping {
-            return None;
+    /// Sleeps whatever comes, until somebody calls or rings fill. `false`: this is no time to sleep.
+    fn nap(&mut self) -> Result<bool, Error> {
+        if self.paused || self.packet_buffered || self.stopping {
+            return Ok(false);
         }
-        let eighth = time * 125 / fill;
-        (eighth >= MIN_NAP).then(|| eighth.min(MAX_NAP))
+        let mut napped = false;
+        for piece in self.nap.pieces(Instant::now()) {
+            napped = true;
+            if !self.napper.wait(Some(piece))?.is_empty()
+                || self.lanes.iter().any(|lane| lane.is_filled_by(nap::PART))
+            {
+                break;
+            }
+        }
+        Ok(napped)
     }
 
     /// Until when nothing has to be done if nothing happens; `None`: for ever.
@@ -339,8 +333,6 @@ impl Reader {
     }
 
     fn take_in(&mut self, now: u64) {
-        let took_at = Instant::now();
-        let time = took_at - self.took_at;
         let mut fill = 0;
         let sources = &mut self.desk.sources;
         for lane in &mut self.lanes {
@@ -349,10 +341,7 @@ impl Reader {
             source.read += taken.frames;
             fill = fill.max(taken.fill);
         }
-        // Between two chunks of one batch hardly anything comes, and that says nothing.
-        if time >= MIN_SLEEP {
-            (self.took_at, self.fill) = (took_at, (fill, time));
-        }
+        self.nap.took(fill);
         if self.counted.elapsed() >= COUNT_EVERY {
             self.count();
         }

@@ -230,6 +230,18 @@ impl Ring {
         free() && self.mapping.word(offset + BLOCK_FRAMES).load(Ordering::Acquire) == 0 && free()
     }
 
+    /// Whether this part of the ring, in thousandths, waits to be taken, or is still held by us: then
+    /// the kernel may soon have nowhere to go.
+    #[must_use]
+    pub fn is_filled_by(&self, part: u32) -> bool {
+        let blocks = self.geometry.blocks;
+        let last = (blocks.saturating_mul(part) / 1000).clamp(1, blocks) - 1;
+        let index = (self.next + last) % blocks;
+        let offset = index as usize * self.geometry.block_bytes as usize;
+        let status = self.mapping.word(offset + BLOCK_STATUS).load(Ordering::Acquire);
+        status & libc::TP_STATUS_USER != 0
+    }
+
     /// Whether the kernel has handed over a block that was not taken yet.
     #[must_use]
     pub fn has_block(&self) -> bool {
