@@ -1,8 +1,10 @@
 //! The frames of one ring, here or on another machine, that wait for their turn, in order.
 
+mod sorted;
+
 use std::{collections::VecDeque, time::Duration};
 
-use sys::ring::{Block, Ring};
+use sys::ring::{Block, Ring, View};
 
 use crate::{
     budget::Budget,
@@ -12,18 +14,18 @@ use crate::{
     feed::{self, Feed},
 };
 
+use self::sorted::{Entry, Sorted};
+
 /// The sort window in nanoseconds.
 const WINDOW: u64 = 1_000_000;
 const _: () = assert!(SORT_WINDOW.as_nanos() == 1_000_000);
 
 /// How many frames are looked at in one go.
-const BATCH: u32 = 64;
-/// From how many frames on that are gone their entries are cleared away.
-const COMPACT_AT: usize = 1024;
+const BATCH: u32 = 256;
 /// While frames wait for another ring's, no more than this part of theirs is held: an eighth.
 const SPARED: u32 = 8;
 /// How far ahead of the frame that is looked at memory is fetched, in bytes.
-const READ_AHEAD: u32 = 8 << 10;
+const READ_AHEAD: usize = 8 << 10;
 
 /// A ring with the blocks that were taken from it and not yet been given back.
 ///
@@ -40,10 +42,8 @@ pub(crate) struct Lane {
     first: u32,
     /// Where reading goes on.
     cursor: Cursor,
-    /// Frames that were looked at, from `head` on sorted by timestamp; equal ones in the order of
-    /// the ring.
-    sorted: Vec<Entry>,
-    head: usize,
+    /// Frames that were looked at; equal ones in the order of the ring.
+    sorted: Sorted,
     /// The latest timestamp looked at.
     read_until: u64,
     /// The latest timestamp taken from the ring.
@@ -84,14 +84,14 @@ struct Cursor {
     left: u32,
 }
 
-/// A frame that waits: enough to put it in order, and to find it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry {
-    pub(crate) timestamp: u64,
-    /// Number of its block.
-    pub(crate) block: u32,
-    /// Its offset there.
-    pub(crate) offset: u32,
+impl Cursor {
+    /// How far what is to be fetched stands behind a frame of this block, in bytes, where blocks stand
+    /// one behind the other. Where they do not, a wrong place is fetched, and nothing else is wrong.
+    fn beyond(&self, entry: &Entry, block: View<'_>) -> usize {
+        let blocks = self.next.wrapping_sub(1).wrapping_sub(entry.block) as usize;
+        let cursor = blocks.wrapping_mul(block.bytes()).wrapping_add(self.offset as usize);
+        cursor.wrapping_sub(entry.offset as usize).wrapping_add(READ_AHEAD)
+    }
 }
 
 /// The frames that are next, as far as they stand in one block and are not too late.
@@ -105,6 +105,8 @@ pub(crate) struct Run<'a> {
     block: u32,
     /// The latest timestamp that belongs to it.
     until: u64,
+    /// How far behind the first frame that one stands which is to be looked at soon, in bytes.
+    ahead: usize,
 }
 
 impl<'a> Run<'a> {
@@ -116,10 +118,11 @@ impl<'a> Run<'a> {
             .filter(|entry| entry.block == self.block && entry.timestamp <= self.until)
     }
 
-    /// The frame at this place, whether it belongs to the run or comes behind it.
+    /// What is to be looked at soon when this frame is written, as an offset in its block. Fetched
+    /// meanwhile, it is there then: a look takes less time than memory does.
     #[inline(always)]
-    pub(crate) fn peek(&self, at: usize) -> Option<&'a Entry> {
-        self.entries.get(at)
+    pub(crate) fn soon(&self, entry: &Entry) -> usize {
+        (entry.offset as usize).wrapping_add(self.ahead)
     }
 
     /// How many frames it has.
@@ -145,8 +148,7 @@ impl Lane {
             held: VecDeque::new(),
             first: 0,
             cursor: Cursor::default(),
-            sorted: Vec::new(),
-            head: 0,
+            sorted: Sorted::default(),
             read_until: 0,
             newest: 0,
             quiet_at: 0,
@@ -221,7 +223,7 @@ impl Lane {
     /// Timestamp of the frame whose turn is next.
     #[inline]
     pub(crate) fn front(&mut self) -> Option<u64> {
-        match self.sorted.get(self.head) {
+        match self.sorted.first() {
             Some(entry) if self.is_final(entry) => Some(entry.timestamp),
             _ => self.read_on(),
         }
@@ -235,12 +237,8 @@ impl Lane {
 
     /// Looks at frames until the one at the front cannot be overtaken any more.
     fn read_on(&mut self) -> Option<u64> {
-        if self.head >= COMPACT_AT || self.head == self.sorted.len() {
-            self.sorted.drain(..self.head);
-            self.head = 0;
-        }
         loop {
-            let front = self.sorted.get(self.head);
+            let front = self.sorted.first();
             let is_final = front.is_some_and(|entry| self.is_final(entry));
             let front = front.map(|entry| entry.timestamp);
             if is_final || !self.read_batch() {
@@ -249,7 +247,8 @@ impl Lane {
         }
     }
 
-    /// Looks at a few frames more. `false`: there are none.
+    /// Looks at a few frames more, up to and including the first that comes late. `false`: there are
+    /// none.
     fn read_batch(&mut self) -> bool {
         if self.cursor.left == 0 && self.open_next_block().is_none() {
             return false;
@@ -260,25 +259,30 @@ impl Lane {
             return false;
         };
         let Some(block) = held.block.as_ref().map(Block::view) else { return false };
-        let count = left.min(BATCH);
-        self.sorted.reserve(BATCH as usize);
-        let mut read = 0;
-        while read < count {
-            let Some((timestamp, behind)) = block.step(offset) else { break };
-            block.expect(offset.wrapping_add(READ_AHEAD));
-            // Each arm builds its own entry: one that is handed on by reference would be written to
-            // the stack and read back for every frame.
-            if timestamp >= self.read_until {
-                self.read_until = timestamp;
-                self.sorted.push(Entry { timestamp, block: number, offset });
-            } else {
-                insert(&mut self.sorted, self.head, timestamp, number, offset);
-            }
+        let (mut read, mut late, mut is_torn) = (0, None, false);
+        for place in self.sorted.places(left.min(BATCH) as usize) {
+            let Some((timestamp, behind)) = block.step(offset) else {
+                is_torn = true;
+                break;
+            };
+            block.expect((offset as usize).wrapping_add(READ_AHEAD));
+            let entry = Entry { timestamp, block: number, offset };
             offset = behind;
+            if timestamp < self.read_until {
+                late = Some(entry);
+                break;
+            }
+            *place = entry;
+            self.read_until = timestamp;
+            read += 1;
+        }
+        self.sorted.filled(read as usize);
+        if let Some(entry) = late {
+            self.sorted.insert(entry);
             read += 1;
         }
         self.cursor = Cursor { next, offset, left: left - read };
-        if read < count {
+        if is_torn {
             // The kernel's offsets make no sense: what is left of the block cannot be read.
             held.left -= left - read;
             self.waiting -= u64::from(left - read);
@@ -312,14 +316,15 @@ impl Lane {
         budget: &Budget,
         deliver: impl FnOnce(&Block, Run<'_>, u64) -> usize,
     ) -> usize {
-        let Some(first) = self.sorted.get(self.head) else { return 0 };
+        let Some(first) = self.sorted.first() else { return 0 };
         let number = first.block;
         // Frames behind the first may still be overtaken by some that were not looked at.
         let until = until.min(self.read_until.saturating_sub(WINDOW).max(first.timestamp));
         let index = number.wrapping_sub(self.first) as usize;
         let Some(held) = self.held.get_mut(index) else { return 0 };
         let Some(block) = &held.block else { return 0 };
-        let run = Run { entries: &self.sorted[self.head..], block: number, until };
+        let ahead = self.cursor.beyond(first, block.view());
+        let run = Run { entries: self.sorted.waiting(), block: number, until, ahead };
         let gone = deliver(block, run, held.lost);
         if gone > 0 {
             held.lost = 0;
@@ -327,7 +332,7 @@ impl Lane {
         held.left -= u32::try_from(gone).unwrap_or(held.left);
         let done = held.left == 0;
         self.waiting -= gone as u64;
-        self.head += gone;
+        self.sorted.remove_first(gone);
         if done {
             self.finish_if_done(number, Some(budget));
         }
@@ -482,13 +487,4 @@ impl Lane {
             self.first = self.first.wrapping_add(1);
         }
     }
-}
-
-/// Inserts behind all entries that are not later. Inversions are few and short, so the place is
-/// near the end.
-#[cold]
-fn insert(sorted: &mut Vec<Entry>, head: usize, timestamp: u64, block: u32, offset: u32) {
-    let waiting = &sorted[head..];
-    let later = waiting.iter().rev().take_while(|other| other.timestamp > timestamp).count();
-    sorted.insert(sorted.len() - later, Entry { timestamp, block, offset });
 }

@@ -28,7 +28,7 @@ use self::block::Store;
 pub use self::{
     assembly::Assembly,
     block::{Block, Frames, View},
-    frame::Frame,
+    frame::{Device, Frame},
 };
 use crate::{Error, packet::PacketSocket};
 

@@ -5,7 +5,7 @@
 use filter::{Packet, Plan, VlanTag};
 use model::LinkType;
 use pcapng::PlainPacketBlock;
-use sys::ring::{Block, Frame, View};
+use sys::ring::{Block, Device, Frame, View};
 
 use super::{Desk, FILES, PRINT};
 use crate::{
@@ -14,10 +14,6 @@ use crate::{
     lane::Run,
     output::{Record, Room},
 };
-
-/// How many frames ahead of the one that is written memory is fetched: since they were put in order a
-/// sort window of others has passed through the processor's cache.
-const AHEAD: usize = 8;
 
 impl Desk {
     /// What becomes of frames whose turn has come: how many are gone. Those behind have to wait.
@@ -50,6 +46,9 @@ impl Desk {
     /// The same for frames of which nothing special is to be told, on their way to an output that
     /// has no limit to watch, in one piece, from this one of the run on. Ends at the first one of
     /// which that is not so, or which finds no room.
+    ///
+    /// Not inlined: the loop needs all the places for values that a processor has.
+    #[inline(never)]
     fn deliver_usual(
         &mut self,
         index: usize,
@@ -79,21 +78,18 @@ impl Desk {
             // It is late, and to be counted. Behind one that is not, none of a run is.
             return 0;
         }
-        let (device, hatype) = (slot.interface.index, slot.interface.hatype);
+        let device = Device::new(slot.interface.index, slot.interface.hatype);
         let snaplen = plan.snaplen().bytes();
         let (mut gone, mut kept, mut latest) = (0, 0, earliest);
         let mut room = output.chunk.room_left();
         // What is added up or looked up for each frame takes a place in the processor, and there are
         // few: so whatever is rare ends the loop.
         while let Some(entry) = run.get(first + gone) {
-            if let Some(soon) = run.peek(first + gone + AHEAD) {
-                block.expect(soon.offset);
-            }
+            block.expect(run.soon(entry));
             let Some(frame) = block.frame(entry.offset) else { break };
             let (bytes, original_length) = (frame.data(), frame.original_length());
             let captured = bytes.len();
-            let is_usual = frame.interface_index() == device
-                && frame.hatype() == hatype
+            let is_usual = frame.device() == device
                 && frame.vlan().is_none()
                 && captured == original_length.min(snaplen) as usize;
             if !is_usual {

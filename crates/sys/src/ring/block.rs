@@ -1,5 +1,5 @@
 use std::{
-    fmt, ptr, slice,
+    fmt, slice,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -15,18 +15,14 @@ const EXPECTED: usize = 2 * CACHE_LINE + 1;
 
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn prefetch(line: &u8) {
-    // SAFETY: a hint that reads nothing and never faults.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
-            ptr::from_ref(line).cast(),
-        )
-    }
+fn prefetch(line: *const u8) {
+    // SAFETY: a hint that reads nothing and never faults, whatever the address.
+    unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast()) }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-fn prefetch(_line: &u8) {}
+fn prefetch(_line: *const u8) {}
 
 /// A block of frames that is ours until it is dropped.
 pub struct Block {
@@ -184,18 +180,21 @@ impl<'a> View<'a> {
         Frame::step(self.bytes, offset)
     }
 
-    /// Tells the processor that the frame at this offset, or what stands there, is read soon. The
-    /// kernel wrote it on another processor, so it comes from far away.
+    /// Tells the processor that what stands at this offset, of the block or of what is behind it, is
+    /// read soon. The kernel wrote it on another processor, so it comes from far away.
     #[inline(always)]
-    pub fn expect(&self, offset: u32) {
-        let Some(soon) =
-            self.bytes.get(offset as usize..).and_then(<[u8]>::first_chunk::<EXPECTED>)
-        else {
-            return;
-        };
-        prefetch(&soon[0]);
-        prefetch(&soon[CACHE_LINE]);
-        prefetch(&soon[EXPECTED - 1]);
+    pub fn expect(&self, offset: usize) {
+        let soon = self.bytes.as_ptr().wrapping_add(offset);
+        prefetch(soon);
+        prefetch(soon.wrapping_add(CACHE_LINE));
+        prefetch(soon.wrapping_add(EXPECTED - 1));
+    }
+
+    /// Size of the block in bytes.
+    #[must_use]
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 }
 

@@ -11,6 +11,19 @@ pub struct Frame<'a> {
     data: &'a [u8],
 }
 
+/// An interface by its index, and its hardware type: two numbers that are compared as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device(u64);
+
+impl Device {
+    /// The interface of this index, of this hardware type.
+    #[must_use]
+    pub fn new(index: u32, hatype: Hatype) -> Self {
+        let ([a, b, c, d], [e, f]) = (index.to_ne_bytes(), hatype.0.to_ne_bytes());
+        Self(u64::from_ne_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+}
+
 impl<'a> Frame<'a> {
     /// The frame at an offset of a block's bytes; `None` where no whole frame stands.
     #[inline(always)]
@@ -129,6 +142,15 @@ impl<'a> Frame<'a> {
     #[inline]
     pub fn interface_index(&self) -> u32 {
         self.word(52)
+    }
+
+    /// That interface and its hardware type.
+    #[must_use]
+    #[inline]
+    pub fn device(&self) -> Device {
+        let header = self.header;
+        let [a, b, c, d] = [header[52], header[53], header[54], header[55]];
+        Device(u64::from_ne_bytes([a, b, c, d, header[56], header[57], 0, 0]))
     }
 
     /// Hardware type of that interface.
