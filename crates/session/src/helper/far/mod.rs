@@ -28,10 +28,12 @@ use sys::{lifetime::Lifetime, privileges::User, signals::Signals};
 
 use self::line::Line;
 use super::{
-    DEADLINE, Reach, container_name, only_one,
+    DEADLINE, Reach,
+    calls::with_calls,
+    container_name, only_one,
     programs::Programs,
     reaper::{Charge, Reaper},
-    runtime, shape, with_calls,
+    runtime, shape,
 };
 use crate::{Error, Selection, interrupt::unless_interrupted, resolve::Machine};
 
