@@ -4,7 +4,8 @@
 //! still in its processor's cache, which a thread of its own for writing would give away (about a
 //! fifth of the processor time, measured on 64-byte packets). A disk may make it wait, though. So
 //! each write sets an alarm; the other thread hears it when the write takes longer, and leads;
-//! whoever was stuck writes what has piled up meanwhile, and then stands by.
+//! whoever was stuck writes what has piled up meanwhile, and then stands by. Where rings fill, the
+//! leader reads on and leaves chunks for later: see [`haste`](crate::haste).
 //!
 //! ```text
 //!   lead ──chunk full──► write ──done──► lead            (nobody else leads: go on)
@@ -108,7 +109,7 @@ impl Crew {
             loop {
                 let Some(leading) = reader.as_mut() else { return false };
                 match leading.turn() {
-                    Ok(false) if self.queue.is_empty() => {}
+                    Ok(false) if self.queue.is_empty() || leading.goes_on() => {}
                     Ok(false) => {
                         if let Some(pen) = try_lock(&self.pen) {
                             drop(reader);
@@ -137,12 +138,19 @@ impl Crew {
         true
     }
 
-    /// Writes everything that is ordered. What takes long is one stuck write, or very many: a
-    /// recorder's window is thousands of chunks.
+    /// Writes what is ordered, all of it unless rings fill meanwhile. What takes long is one stuck
+    /// write, or very many: a recorder's window is thousands of chunks.
     fn write(&self, mut pen: MutexGuard<'_, Pen>) {
         self.alarm.set(STUCK_AFTER);
         while let Ok(order) = self.queue.try_recv() {
             pen.carry_out(order);
+            if !self.queue.is_empty()
+                && let Some(mut reader) = try_lock(&self.reader)
+                && reader.as_mut().is_some_and(Reader::reads_first)
+            {
+                // Nobody else leads, and rings fill. The rest has time.
+                break;
+            }
         }
         self.alarm.set(Duration::ZERO);
     }

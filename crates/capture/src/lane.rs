@@ -192,6 +192,14 @@ impl Lane {
         self.ring().is_some_and(|ring| ring.is_filled_by(part))
     }
 
+    /// Whether this part of the ring, in thousandths, waits to be taken or to be written.
+    pub(crate) fn is_occupied_by(&self, part: u32) -> bool {
+        self.ring().is_some_and(|ring| {
+            let held = self.in_ring * 1000 / ring.geometry().blocks();
+            held >= part || ring.is_filled_by(part - held)
+        })
+    }
+
     /// No frame with an earlier timestamp will come from this ring any more.
     ///
     /// A frame waits in an unfinished block for up to twice the retire timeout; frames of one ring

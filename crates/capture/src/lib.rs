@@ -28,6 +28,7 @@ mod event;
 pub mod far;
 mod feed;
 mod file_name;
+mod haste;
 mod hold;
 mod lane;
 mod merge;

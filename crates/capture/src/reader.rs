@@ -21,6 +21,7 @@ use crate::{
     clock::{self, StepWatch},
     config::FLUSH_AFTER,
     desk::{Desk, Told},
+    haste::{self, Haste},
     hold::Holds,
     lane::Lane,
     merge::{Step, merge},
@@ -78,6 +79,9 @@ pub(crate) struct Reader {
     stalled: bool,
     /// Frames wait because a full chunk is to be written first, while it is in cache.
     paused: bool,
+    /// Rings fill: what is in them is looked at before what is ordered is written.
+    hurries: bool,
+    haste: Haste,
     stopping: bool,
     next_turn: Option<u64>,
 }
@@ -148,6 +152,8 @@ impl Reader {
             counted: Instant::now(),
             stalled: false,
             paused: false,
+            hurries: false,
+            haste: Haste::default(),
             stopping: false,
             next_turn: None,
         };
@@ -195,6 +201,18 @@ impl Reader {
         })
     }
 
+    /// Whether there is more to be put together at once, before what was is written.
+    pub(crate) fn goes_on(&mut self) -> bool {
+        self.paused && self.reads_first()
+    }
+
+    /// Whether rings fill so fast that the next turn comes before what is ordered is written.
+    pub(crate) fn reads_first(&mut self) -> bool {
+        let fills = self.lanes.iter().any(|lane| lane.is_occupied_by(haste::PART));
+        self.hurries = self.haste.is_due(fills, &self.budget);
+        self.hurries
+    }
+
     fn wait(&mut self) -> Result<(), Error> {
         let timeout = if self.nap()? { Some(Duration::ZERO) } else { self.timeout() };
         for key in self.poller.wait(timeout)? {
@@ -214,7 +232,7 @@ impl Reader {
 
     /// Sleeps whatever comes, until somebody calls or rings fill. `false`: this is no time to sleep.
     fn nap(&mut self) -> Result<bool, Error> {
-        if self.paused || self.packet_buffered || self.stopping {
+        if self.paused || self.hurries || self.packet_buffered || self.stopping {
             return Ok(false);
         }
         let mut napped = false;
@@ -231,7 +249,7 @@ impl Reader {
 
     /// Until when nothing has to be done if nothing happens; `None`: for ever.
     fn timeout(&mut self) -> Option<Duration> {
-        if self.paused {
+        if self.paused || std::mem::take(&mut self.hurries) {
             return Some(Duration::ZERO);
         }
         let now = clock::now();

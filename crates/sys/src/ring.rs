@@ -62,8 +62,9 @@ impl Geometry {
     /// The smallest block: a frame of 64 KiB with its headers has room, so that segmentation
     /// offload does not cut frames.
     pub const MIN_BLOCK: u32 = 128 * 1024;
-    /// The largest block: one that stays in a processor's cache while it is read.
-    pub const MAX_BLOCK: u32 = 256 * 1024;
+    /// The largest block: one that stays in a processor's cache while it is read, and in which frames of
+    /// 64 KiB leave little room that is of no use.
+    pub const MAX_BLOCK: u32 = 512 * 1024;
     /// The fewest blocks with which a ring can be read while it is filled.
     pub const MIN_BLOCKS: u32 = 4;
     /// The largest ring in bytes.
