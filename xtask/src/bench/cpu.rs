@@ -148,6 +148,7 @@ pub(super) fn run(bench: &Bench) -> Result<Findings> {
 fn once(bench: &Bench, wire: &Wire, tool: Tool, case: &Case) -> Result<Run> {
     let (tools, senders) = (Group::new()?, Group::new()?);
     let file = bench.scratch.file("o.pcapng");
+    let reserve = bench.scratch.reserve(case.load.bytes())?;
     let running = tool.start(&bench.whaletap, &tools, wire.far(), &file)?;
     let hog = case.hog.then(Hog::start).transpose()?;
     let hog_cpu = || hog.as_ref().map_or(Ok(0.0), Hog::cpu);
@@ -155,6 +156,7 @@ fn once(bench: &Bench, wire: &Wire, tool: Tool, case: &Case) -> Result<Run> {
     let sink = wire.sink(&case.load)?;
     let passed = wire.passed()?;
     let (before, burnt) = (Activity::now()?, tools.cpu()? + hog_cpu()?);
+    drop(reserve);
     let sender = wire.send(&case.load, &senders)?;
     thread::sleep(LOOK);
     let (pss, _) = tools.pss()?;

@@ -17,6 +17,8 @@ const SINK_PORT: u16 = 9;
 const LISTENING: Duration = Duration::from_secs(5);
 /// Headers of Ethernet, IPv4 and UDP.
 const HEADERS: u64 = 42;
+/// What a file has around a frame, at the most.
+const BLOCK: u64 = 48;
 
 /// What a sender sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,16 @@ impl Load {
             (None, _) => format!("{frames}, full speed"),
             (Some(rate), Frames::Gso) => format!("{frames}, {} MB/s", rate / 1_000_000),
             (Some(rate), _) => format!("{frames}, {} k/s", rate / 1000),
+        }
+    }
+
+    /// Bytes of a file with all of it, at least.
+    pub(super) fn bytes(&self) -> u64 {
+        match self.frames {
+            Frames::Of64 => self.count * (64 + BLOCK),
+            Frames::Of1400 => self.count * (1400 + BLOCK),
+            // Bundles are large, and few acknowledgements come back.
+            Frames::Gso => self.count + self.count / 20,
         }
     }
 
