@@ -133,7 +133,7 @@ impl Budget {
     /// Takes `bytes` out of the budget for frames that wait outside of their ring: at most half of
     /// it, so that there is always something left to write with.
     pub(crate) fn reserve_waiting(&self, bytes: usize) -> bool {
-        self.used.load(Ordering::Relaxed) + bytes <= self.total() / 2 && self.reserve(bytes)
+        self.in_use() + bytes <= self.total() / 2 && self.reserve_held(bytes)
     }
 
     /// Gives back what [`Budget::reserve_waiting`] took.
@@ -171,5 +171,16 @@ mod tests {
         assert!(!budget.reserve_waiting(1));
         budget.release(2 << 20);
         assert!(budget.reserve_waiting(1));
+    }
+
+    #[test]
+    fn chunks_that_nobody_uses_make_room_for_waiting_frames() {
+        let budget = Budget::new(4 << 20, 1, Waker::new().unwrap());
+        let chunks: Vec<_> = std::iter::from_fn(|| budget.take_chunk()).collect();
+        assert!(!budget.reserve_waiting(1));
+        chunks.into_iter().for_each(|chunk| budget.give_back(chunk));
+        assert!(budget.reserve_waiting(2 << 20));
+        assert!(!budget.reserve_waiting(1));
+        assert!(budget.take_chunk().is_some());
     }
 }

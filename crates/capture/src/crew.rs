@@ -33,6 +33,8 @@ use crate::{
 
 /// How long a write may take before the other thread leads.
 const STUCK_AFTER: Duration = Duration::from_millis(5);
+/// The same where one thread is not enough.
+const AT_ONCE: Duration = Duration::from_micros(100);
 const KEY_ALARM: u64 = 0;
 const KEY_DONE: u64 = 1;
 
@@ -105,18 +107,24 @@ impl Crew {
 
     /// Leads until somebody else does. `false`: it is over.
     fn lead(&self) -> bool {
+        let mut is_rung = true;
         while let Some(mut reader) = try_lock(&self.reader) {
+            if std::mem::take(&mut is_rung) {
+                self.alarm.set(Duration::ZERO);
+            }
             loop {
                 let Some(leading) = reader.as_mut() else { return false };
                 match leading.turn() {
-                    Ok(false) if self.queue.is_empty() || leading.goes_on() => {}
+                    Ok(false) if self.queue.is_empty() || leading.puts_off_writing() => {}
                     Ok(false) => {
                         if let Some(pen) = try_lock(&self.pen) {
+                            let patience =
+                                if leading.needs_another_thread() { AT_ONCE } else { STUCK_AFTER };
                             drop(reader);
-                            self.write(pen);
+                            self.write(pen, patience);
                             break;
                         }
-                        // Somebody is stuck with the pen, and will find the queue.
+                        // Somebody is stuck with the pen, and looks at the queue behind that.
                     }
                     Ok(true) => {
                         *lock(&self.last) = Some(leading.finish());
@@ -140,19 +148,33 @@ impl Crew {
 
     /// Writes what is ordered, all of it unless rings fill meanwhile. What takes long is one stuck
     /// write, or very many: a recorder's window is thousands of chunks.
-    fn write(&self, mut pen: MutexGuard<'_, Pen>) {
-        self.alarm.set(STUCK_AFTER);
+    fn write<'a>(&'a self, mut pen: MutexGuard<'a, Pen>, patience: Duration) {
+        loop {
+            self.alarm.set(patience);
+            let is_interrupted = self.carry_out(&mut pen);
+            self.alarm.set(Duration::ZERO);
+            drop(pen);
+            if is_interrupted || self.queue.is_empty() {
+                return;
+            }
+            // Who has ordered this while we still held the pen left it to us.
+            let Some(again) = try_lock(&self.pen) else { return };
+            pen = again;
+        }
+    }
+
+    /// `true`: rings fill, and nobody looks at them.
+    fn carry_out(&self, pen: &mut Pen) -> bool {
         while let Ok(order) = self.queue.try_recv() {
             pen.carry_out(order);
             if !self.queue.is_empty()
                 && let Some(mut reader) = try_lock(&self.reader)
-                && reader.as_mut().is_some_and(Reader::reads_first)
+                && reader.as_mut().is_some_and(Reader::interrupts_writing)
             {
-                // Nobody else leads, and rings fill. The rest has time.
-                break;
+                return true;
             }
         }
-        self.alarm.set(Duration::ZERO);
+        false
     }
 
     /// Stands by until the leader's write is stuck. `false`: it is over.
@@ -160,11 +182,8 @@ impl Crew {
         let Ok(mut poller) = self.poller() else { return false };
         while !self.is_over() {
             match poller.wait(None) {
-                Ok(keys) if keys.contains(&KEY_ALARM) => {
-                    // Rung is rung: who leads next sets it anew.
-                    self.alarm.set(Duration::ZERO);
-                    return true;
-                }
+                // It rings until somebody leads: the one who writes may just be looking at the rings.
+                Ok(keys) if keys.contains(&KEY_ALARM) => return true,
                 Ok(_) => {}
                 Err(_) => return false,
             }
@@ -181,7 +200,7 @@ impl Crew {
 
     fn end(&self, done: Result<Reader, Error>) {
         // Whoever is stuck with the pen has to be waited for: what is ordered is written.
-        self.write(lock(&self.pen));
+        self.write(lock(&self.pen), STUCK_AFTER);
         *lock(&self.report) = Some(done.map(Reader::report));
         self.over();
     }

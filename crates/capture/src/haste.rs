@@ -3,7 +3,8 @@
 //! Writing a chunk takes several times as long as putting it together. What waits in a full ring costs
 //! packets, what waits in memory does not: so where rings fill, reading comes first and chunks pile up.
 //! What has piled up is no longer in the processor's cache when it is written, so this is for a rush
-//! that passes: in one that does not, chunks are written at once again.
+//! that passes: in one that does not, chunks are written at once again, and the other thread is
+//! called to read meanwhile.
 
 use crate::budget::Budget;
 
@@ -11,6 +12,8 @@ use crate::budget::Budget;
 pub(crate) const PART: u32 = 250;
 /// The part of the memory that may be in use for it: half. The rest is for disks that stall.
 const MEMORY: usize = 2;
+/// However much memory there is, this much in bytes: what it holds is written late.
+const MAX_MEMORY: usize = 32 << 20;
 
 /// What is known of the rush so far.
 #[derive(Debug, Default)]
@@ -24,10 +27,15 @@ impl Haste {
     pub(crate) fn is_due(&mut self, fills: bool, budget: &Budget) -> bool {
         if !fills {
             self.is_in_vain = false;
-        } else if budget.in_use() > budget.total() / MEMORY {
+        } else if budget.in_use() > (budget.total() / MEMORY).min(MAX_MEMORY) {
             self.is_in_vain = true;
         }
         fills && !self.is_in_vain
+    }
+
+    /// Whether the rush lasts for longer than there is memory.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.is_in_vain
     }
 }
 

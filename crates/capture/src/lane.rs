@@ -24,6 +24,8 @@ const _: () = assert!(SORT_WINDOW.as_nanos() == 1_000_000);
 const BATCH: u32 = 256;
 /// While frames wait for another ring's, no more than this part of theirs is held: an eighth.
 const SPARED: u32 = 8;
+/// Blocks that wait in a ring where few frames come: one for its order, one to be taken.
+const USUAL: u32 = 2;
 /// How far ahead of the frame that is looked at memory is fetched, in bytes.
 const READ_AHEAD: usize = 8 << 10;
 
@@ -192,11 +194,14 @@ impl Lane {
         self.ring().is_some_and(|ring| ring.is_filled_by(part))
     }
 
-    /// Whether this part of the ring, in thousandths, waits to be taken or to be written.
+    /// Whether this part of the ring, in thousandths, waits to be taken or to be written, and more
+    /// blocks than wait in any case where few frames come.
     pub(crate) fn is_occupied_by(&self, part: u32) -> bool {
         self.ring().is_some_and(|ring| {
-            let held = self.in_ring * 1000 / ring.geometry().blocks();
-            held >= part || ring.is_filled_by(part - held)
+            let blocks = ring.geometry().blocks();
+            let least = (blocks.saturating_mul(part) / 1000).max(USUAL + 1);
+            let missing = least.saturating_sub(self.in_ring);
+            missing == 0 || ring.is_filled_by(missing.saturating_mul(1000).div_ceil(blocks))
         })
     }
 

@@ -79,7 +79,7 @@ pub(crate) struct Reader {
     stalled: bool,
     /// Frames wait because a full chunk is to be written first, while it is in cache.
     paused: bool,
-    /// Rings fill: what is in them is looked at before what is ordered is written.
+    /// Writing was interrupted for the next turn, which waits for nothing.
     hurries: bool,
     haste: Haste,
     stopping: bool,
@@ -202,15 +202,24 @@ impl Reader {
     }
 
     /// Whether there is more to be put together at once, before what was is written.
-    pub(crate) fn goes_on(&mut self) -> bool {
-        self.paused && self.reads_first()
+    pub(crate) fn puts_off_writing(&mut self) -> bool {
+        self.paused && self.hastens()
     }
 
-    /// Whether rings fill so fast that the next turn comes before what is ordered is written.
-    pub(crate) fn reads_first(&mut self) -> bool {
-        let fills = self.lanes.iter().any(|lane| lane.is_occupied_by(haste::PART));
-        self.hurries = self.haste.is_due(fills, &self.budget);
+    /// Whether rings fill, so that the next turn comes before the rest of what is ordered is written.
+    pub(crate) fn interrupts_writing(&mut self) -> bool {
+        self.hurries = self.hastens();
         self.hurries
+    }
+
+    /// Whether rings fill faster than one thread empties them.
+    pub(crate) fn needs_another_thread(&self) -> bool {
+        self.haste.is_in_vain()
+    }
+
+    fn hastens(&mut self) -> bool {
+        let fills = || self.lanes.iter().any(|lane| lane.is_occupied_by(haste::PART));
+        self.haste.is_due(!self.packet_buffered && fills(), &self.budget)
     }
 
     fn wait(&mut self) -> Result<(), Error> {
