@@ -85,8 +85,9 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
 }
 
-const SUDO: &str = "run it with sudo, or as a member of the group that owns the engine's socket \
-                    (docker): then a container that the engine starts does what takes rights";
+const SUDO: &str = "run it with sudo (as root of the machine itself, not of a container), or as a member \
+                    of the group that owns the engine's socket (docker): then a container that the \
+                    engine starts does what takes rights";
 const LIST: &str = "`whaletap ls` lists what there is";
 const NO_ENGINE: &str = "pid:N, netns:PATH and host of this machine need no engine";
 const ELSEWHERE: &str = "does `docker version` reach it in the same way? pid:N, netns:PATH and host \

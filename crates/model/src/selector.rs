@@ -2,8 +2,7 @@ use std::{fmt, str::FromStr};
 
 /// What the user wrote to name targets. Several selectors are a union.
 ///
-/// A prefix that is not in the table is part of a plain name, so that an image-like
-/// `registry:5000` is not mistaken for one.
+/// No engine lets a container's name hold a colon, so a prefix that is not in the table is a mistake.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Selector {
     /// An exact name, an id prefix, or a glob over names: `web`, `3f2a`, `shop-*`.
@@ -76,6 +75,18 @@ pub enum ParseSelectorError {
         /// What was written.
         selector: String,
     },
+    /// A prefix that is none.
+    #[error(
+        "`{prefix}:` is no kind of selector, and a container's name has no colon: the kinds are label, \
+         image (`image:{selector}`), network, compose, service, stack, task, pid and netns; an \
+         expression stands behind `--`"
+    )]
+    Kind {
+        /// What was written.
+        selector: String,
+        /// What stands before its colon.
+        prefix: String,
+    },
 }
 
 impl FromStr for Selector {
@@ -123,7 +134,10 @@ impl FromStr for Selector {
                 _ => Err(ParseSelectorError::Pid { selector: text.to_owned() }),
             },
             "netns" => filled(rest, "netns:PATH").map(Self::Netns),
-            _ => Ok(Self::Name(text.to_owned())),
+            _ => Err(ParseSelectorError::Kind {
+                selector: text.to_owned(),
+                prefix: prefix.to_owned(),
+            }),
         }
     }
 }
@@ -173,7 +187,7 @@ mod tests {
             "pid:17",
             "netns:/run/netns/a b",
             "host",
-            "registry:5000",
+            "web[0-9]",
         ] {
             let selector: Selector = text.parse().unwrap();
             assert_eq!(selector.to_string(), text);
@@ -197,5 +211,15 @@ mod tests {
         ] {
             assert!(text.parse::<Selector>().is_err(), "{text:?} was accepted");
         }
+    }
+
+    #[test]
+    fn a_kind_that_there_is_not_is_told_with_those_that_there_are() {
+        for (text, prefix) in [("labels:tier=x", "labels"), ("registry:5000/app", "registry")] {
+            let told = text.parse::<Selector>().unwrap_err().to_string();
+            assert!(told.starts_with(&format!("`{prefix}:` is no kind of selector")), "{told}");
+            assert!(told.contains(&format!("`image:{text}`")), "{told}");
+        }
+        assert!(":x".parse::<Selector>().is_err());
     }
 }

@@ -48,7 +48,8 @@ impl Netns {
     /// one (created, not yet mounted over) is [`Error::NotNetns`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(Error::path("open", path))?;
+        let fd = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(Error::path("open network namespace", path))?;
         Self::from_fd(fd, path)
     }
 

@@ -30,12 +30,13 @@ pub(super) fn run(
         ListFormat::Table => show::table(&entries, flags.no_trunc),
     };
     let problems = problems(&mut entries);
-    // Without --interfaces a namespace is by the way.
-    let exit = match &problems[..] {
-        [] => Exit::Success,
-        _ if !flags.interfaces => Exit::Success,
-        [first, ..] if problems.len() == entries.len() => first.exit,
-        _ => Exit::Partial,
+    // Without --interfaces a namespace is by the way, if it is there.
+    let matters =
+        |failure: &&Failure| flags.interfaces || matches!(failure.exit, Exit::NoSuchTarget);
+    let exit = match problems.iter().find(matters) {
+        None => Exit::Success,
+        Some(first) if problems.iter().filter(matters).count() == entries.len() => first.exit,
+        Some(_) => Exit::Partial,
     };
     let code = to_stdout(&text(&lines), exit)?;
     if global.log_level <= Level::Warn && !flags.quiet {

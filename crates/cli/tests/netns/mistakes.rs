@@ -49,6 +49,18 @@ fn a_target_that_is_not_there_has_its_own_exit_code() {
     let ns = net.namespace().unwrap();
     assert!(refused(&["netns:/run/netns/wt-nowhere"], 3).contains("/run/netns/wt-nowhere"));
     assert!(refused(&["pid:4194304"], 3).contains("4194304"));
+    // A list says the same.
+    for (words, code) in [
+        (&["netns:/run/netns/wt-nowhere"][..], 3),
+        (&["netns:/run/netns/wt-nowhere", "host"], 5),
+        (&["host"], 0),
+    ] {
+        let listed = whaletap(["ls"]).args(words).finish().unwrap();
+        assert_eq!(listed.code(), Some(code), "{listed:?}");
+        let missing =
+            listed.stderr.contains("open network namespace /run/netns/wt-nowhere: No such");
+        assert_eq!(missing, code != 0, "{listed:?}");
+    }
     // A file that is no namespace.
     let text = refused(&["netns:/etc/passwd"], 1);
     assert!(text.contains("/etc/passwd is not a network namespace"), "{text}");
