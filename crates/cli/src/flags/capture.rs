@@ -50,7 +50,8 @@ pub(crate) struct CaptureFlags {
     /// Write each packet at once, not in chunks; with --compress, which then gains little
     #[arg(short = 'U', long, help_heading = WHERE)]
     pub(crate) packet_buffered: bool,
-    /// Show packets on stdout, too, as tcpdump or tshark prints them; with -v more of each
+    /// Show packets on stdout, too, as tcpdump or tshark prints them; with -v more of each. tshark
+    /// says whose each packet is
     #[arg(long, value_name = "PROGRAM", num_args = 0..=1, require_equals = true,
           default_missing_value = "auto", help_heading = WHERE)]
     pub(crate) print: Option<PrintProgram>,

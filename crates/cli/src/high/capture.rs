@@ -376,6 +376,10 @@ pub(super) fn interfaces(names: &[String]) -> Result<Vec<String>, Failure> {
     Ok(once)
 }
 
+/// tshark's usual columns, and on which interface a packet was seen: whose it is.
+const COLUMNS: &str = "gui.column.format:\"No.\",\"%m\",\"Time\",\"%t\",\"Interface\",\"%Cus:frame.interface_name\",\
+                       \"Source\",\"%s\",\"Destination\",\"%d\",\"Protocol\",\"%p\",\"Length\",\"%L\",\"Info\",\"%i\"";
+
 /// The command that shows packets, which it reads from its standard input.
 fn print(
     flags: &CaptureFlags,
@@ -401,6 +405,7 @@ fn print(
     match name {
         "tcpdump" if details > 0 => command.push(format!("-{}", "v".repeat(details))),
         "tshark" if details > 0 => command.push("-V".to_owned()),
+        "tshark" => command.extend(["-o", COLUMNS].map(str::to_owned)),
         _ => {}
     }
     command.extend(["-r", "-"].map(str::to_owned));

@@ -58,7 +58,9 @@ fn frames_are_shown_and_written() {
     let web = engine.run(idle("web")).unwrap();
     let db = engine.run(idle("db")).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    for (print, shows) in [("--print=tcpdump", "UDP, length 22"), ("--print=tshark", "UDP")] {
+    // tshark says whose each is.
+    let whose = format!("{}/eth0", web.name());
+    for (print, shows) in [("--print=tcpdump", "UDP, length 22"), ("--print=tshark", &*whose)] {
         let file = directory.path().join(FILE);
         let words = [print, "-n", web.name(), "--", "udp", "port", "9"];
         let mut running = capture(&Engine::endpoint(), &file, &words).start().unwrap();
