@@ -302,13 +302,14 @@ impl Station {
 
     /// Whether the path still leads to this namespace.
     pub(crate) fn is_there(&self, opener: &Opener) -> bool {
-        match opener.look(self.place.clone()) {
-            Ok(seen) => seen.netns == self.netns,
-            Err(opener::Error::Refused { reason, .. }) => {
+        let identity = opener.identify_all(std::slice::from_ref(&self.place));
+        match identity.map(|mut all| all.pop()) {
+            Ok(Some(Ok(netns))) => netns == self.netns,
+            Ok(Some(Err(opener::Error::Refused { reason, .. }))) => {
                 !matches!(reason, Reason::NotFound | Reason::NotReady)
             }
             // That says nothing of the namespace.
-            Err(_) => true,
+            _ => true,
         }
     }
 

@@ -181,7 +181,7 @@ struct Identity {
 impl Identity {
     fn take(from: &mut Decoder<'_>) -> Option<Self> {
         Some(Self {
-            netns: NetnsId { dev: from.u64()?, ino: from.u64()? },
+            netns: take_netns(from)?,
             created: from.option(Decoder::u64)?,
             container: from.option(|from| from.text().filter(|id| is_container_id(id)))?,
             has_pidfd: from.bool()?,
@@ -291,23 +291,26 @@ impl Opener {
         for places in places.chunks(MAX_PLACES) {
             let request = Request::Open { places: places.to_vec(), spec: spec.clone() };
             let answer = self.ask(&request)?;
-            let count = opened.len() + places.len();
-            let mut from = Decoder::new(&answer.bytes);
             let mut descriptors = answer.descriptors.into_iter();
-            let these = from.each(MAX_PLACES, |from| {
-                if from.bool()? {
-                    Opened::take(from, &mut descriptors, spec.geometry.retire()).map(Ok)
-                } else {
-                    Refusal::take(from).map(|refusal| Err(refusal.into()))
-                }
-            });
-            let these = these.and_then(|these| from.finish(these));
-            opened.extend(these.ok_or(Error::Unreadable)?);
-            if opened.len() != count {
-                return Err(Error::Unreadable);
-            }
+            let retire = spec.geometry.retire();
+            opened.extend(each_of(&answer.bytes, places.len(), |from| {
+                Opened::take(from, &mut descriptors, retire)
+            })?);
         }
         Ok(opened)
+    }
+
+    /// Tells which namespaces these are now, in their order, and looks at nothing else: some 10 us each.
+    ///
+    /// # Errors
+    /// As for [`Opener::open_all`].
+    pub fn identify_all(&self, places: &[Place]) -> Result<Vec<Result<NetnsId, Error>>, Error> {
+        let mut identities = Vec::with_capacity(places.len());
+        for places in places.chunks(MAX_PLACES) {
+            let answer = self.ask(&Request::Identify { places: places.to_vec() })?;
+            identities.extend(each_of(&answer.bytes, places.len(), take_netns)?);
+        }
+        Ok(identities)
     }
 
     /// Looks at a namespace: its identity, and a netlink socket to ask for its interfaces.
@@ -411,6 +414,28 @@ impl Opener {
             _ => Err(Error::Unreadable),
         }
     }
+}
+
+/// An answer that tells of so many places, of each what was asked for or why not.
+fn each_of<T>(
+    bytes: &[u8],
+    count: usize,
+    mut take: impl FnMut(&mut Decoder<'_>) -> Option<T>,
+) -> Result<Vec<Result<T, Error>>, Error> {
+    let mut from = Decoder::new(bytes);
+    let all = from.each(count, |from| {
+        if from.bool()? {
+            take(from).map(Ok)
+        } else {
+            Refusal::take(from).map(|refusal| Err(refusal.into()))
+        }
+    });
+    let all = all.and_then(|all| from.finish(all)).ok_or(Error::Unreadable)?;
+    if all.len() == count { Ok(all) } else { Err(Error::Unreadable) }
+}
+
+fn take_netns(from: &mut Decoder<'_>) -> Option<NetnsId> {
+    Some(NetnsId { dev: from.u64()?, ino: from.u64()? })
 }
 
 fn refusal(bytes: &[u8]) -> Option<Error> {

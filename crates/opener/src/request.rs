@@ -16,7 +16,7 @@ pub const PROTOCOL: u32 = 1;
 /// The most interface names in one request.
 const MAX_INTERFACES: usize = 64;
 
-/// The most namespaces that one request opens.
+/// The most namespaces of one request.
 pub(crate) const MAX_PLACES: usize = 16;
 
 /// The longest path in a request, in bytes (`PATH_MAX` of `linux/limits.h`).
@@ -120,6 +120,8 @@ pub(crate) enum Request {
     Watch { directory: String },
     /// Wait for a directory of the engine's that is not there yet.
     Expect { directory: String },
+    /// Tell which namespaces these are now, and nothing else of them.
+    Identify { places: Vec<Place> },
 }
 
 impl Request {
@@ -140,6 +142,7 @@ impl Request {
             Self::Watch { directory } => out.u8(4).text(directory),
             Self::Expect { directory } => out.u8(5).text(directory),
             Self::Join => out.u8(6),
+            Self::Identify { places } => out.u8(7).each(places, put_place),
         }
         .finish()
     }
@@ -173,6 +176,7 @@ impl Request {
             4 => Self::Watch { directory: take_path(&mut from)? },
             5 => Self::Expect { directory: take_path(&mut from)? },
             6 => Self::Join,
+            7 => Self::Identify { places: from.each(MAX_PLACES, take_place)? },
             _ => return None,
         };
         from.finish(request)
@@ -280,6 +284,7 @@ mod tests {
             Request::Dial,
             Request::Watch { directory: "/run/docker/netns".to_owned() },
         ];
+        let identify = Request::Identify { places: places.to_vec() };
         for (place, scope) in places.into_iter().zip(scopes) {
             let spec = Spec {
                 program: Program::ret(64),
@@ -292,7 +297,7 @@ mod tests {
             requests.push(Request::Open { places: vec![place, Place::Host], spec });
         }
         requests.push(Request::Expect { directory: "/run/docker/netns".to_owned() });
-        requests.push(Request::Join);
+        requests.extend([Request::Join, identify]);
         requests
     }
 
@@ -307,7 +312,7 @@ mod tests {
     #[test]
     fn the_protocol_has_its_number() {
         let sum = every_kind().iter().flat_map(Request::encode).fold(0xcbf2_9ce4_8422_2325, fnv);
-        assert_eq!((PROTOCOL, sum), (1, 0x9467_45a8_5014_7b9d), "{sum:#x}");
+        assert_eq!((PROTOCOL, sum), (1, 0x768e_eed9_4053_d4fd), "{sum:#x}");
         let mut greeting = Request::Hello { engine: EngineAt::Unknown }.encode();
         assert_eq!(Request::foreign(&greeting), None);
         greeting[1..5].copy_from_slice(&(PROTOCOL + 1).to_ne_bytes());
@@ -393,6 +398,7 @@ mod tests {
             any_engine().prop_map(|engine| Request::Hello { engine }),
             (vec(any_place(), 0..=MAX_PLACES), any_spec())
                 .prop_map(|(places, spec)| Request::Open { places, spec }),
+            vec(any_place(), 0..=MAX_PLACES).prop_map(|places| Request::Identify { places }),
             any_place().prop_map(|place| Request::Look { place }),
             Just(Request::Dial),
             Just(Request::Join),

@@ -10,6 +10,7 @@ use std::{
     thread,
 };
 
+use model::NetnsId;
 use sys::{
     channel::{Channel, MAX_DESCRIPTORS, MAX_MESSAGE},
     companion,
@@ -190,6 +191,10 @@ impl Server {
                 let descriptors = [netlink].into_iter().chain(identity.pidfd()).collect();
                 Ok(Reply { body, descriptors })
             }
+            Request::Identify { places } => {
+                let identities = places.iter().map(|place| Ok(named(self.find(place)?.netns.id())));
+                Ok(together(identities.collect()))
+            }
             Request::Dial => {
                 let stream = self.engine()?.dial()?;
                 Ok(Reply { body: Vec::new(), descriptors: vec![stream.into()] })
@@ -342,9 +347,7 @@ impl Identity {
     }
 
     fn put(&self, out: Encoder) -> Encoder {
-        let id = self.found.netns.id();
-        out.u64(id.dev)
-            .u64(id.ino)
+        put_netns(out, self.found.netns.id())
             .option(self.found.created, Encoder::u64)
             .option(self.container.as_deref(), Encoder::text)
             .bool(self.found.process.is_some())
@@ -353,6 +356,14 @@ impl Identity {
     fn pidfd(self) -> Option<OwnedFd> {
         self.found.process.map(Into::into)
     }
+}
+
+fn named(netns: NetnsId) -> Reply {
+    Reply { body: put_netns(Encoder::default(), netns).finish(), descriptors: Vec::new() }
+}
+
+fn put_netns(out: Encoder, netns: NetnsId) -> Encoder {
+    out.u64(netns.dev).u64(netns.ino)
 }
 
 fn opened(identity: Identity, sockets: Sockets) -> Reply {

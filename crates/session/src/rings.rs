@@ -11,9 +11,10 @@ use crate::Request;
 /// The smallest and the largest ring that a share of the ring memory makes, in bytes.
 const RING: (u32, u32) = (640 << 10, 16 << 20);
 /// The shortest retire timeout, and the longest.
-const RETIRE: (Duration, Duration) = (Duration::from_millis(8), Duration::from_millis(64));
-/// How much each ring adds to it: each ring costs a timer interrupt for each timeout.
-const RETIRE_PER_RING: Duration = Duration::from_micros(640);
+const RETIRE: (Duration, Duration) = (Duration::from_millis(8), Duration::from_millis(128));
+/// How much each ring adds to it: each ring costs a timer interrupt for each timeout, and the program
+/// that it interrupts some 10 us in a virtual machine. So many rings cost as much as a few: 780 a second.
+const RETIRE_PER_RING: Duration = Duration::from_micros(1280);
 /// The shortest retire timeout of those that come later: nobody reads their rings until it is known
 /// whose they are, and each timeout with a single frame takes a block.
 const HELD_RETIRE: Duration = Duration::from_millis(32);

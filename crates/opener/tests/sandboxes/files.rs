@@ -62,6 +62,15 @@ pub(crate) fn a_sandbox_is_opened_once_it_is_mounted() {
     assert!(created < opened.attached && opened.attached > before, "{created} {before}");
     let seen = opener.look(place.clone()).unwrap();
     assert_eq!((seen.netns, seen.created, seen.container), (opened.netns, Some(created), None));
+    // More than one request holds.
+    let nowhere = Place::Netns { path: "/nonexistent/netns".to_owned() };
+    let places = vec![[place.clone(), nowhere]; 20].concat();
+    let identities = opener.identify_all(&places).unwrap();
+    assert_eq!(identities.len(), places.len());
+    for pair in identities.chunks(2) {
+        assert_eq!(*pair[0].as_ref().unwrap(), opened.netns);
+        assert_eq!(pair[1].as_ref().unwrap_err().reason(), Reason::NotFound);
+    }
 
     symlink(b.path(), path.join("link")).unwrap();
     assert_eq!(next_events(&watched.watch, LIMIT), [Event::Appeared("link".to_owned())]);

@@ -1,6 +1,6 @@
 //! Targets become captures, and captures end.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::HashMap, time::Instant};
 
 use capture::{Attachment, CaptureId, Hold};
 use filter::Never;
@@ -257,18 +257,18 @@ impl Supervisor<'_> {
         let Some(opener) = self.stage.entrance.opener().filter(|_| !self.opener_gone) else {
             return;
         };
-        let opener = Arc::clone(opener);
-        let with_paths = self.groups.iter().filter(|(_, group)| !group.paths.is_empty());
-        let ids: Vec<u32> = with_paths.map(|(id, _)| *id).collect();
-        for id in ids {
+        let of = |(id, group): (&u32, &Group)| vec![*id; group.paths.len()];
+        let ids: Vec<u32> = self.groups.iter().flat_map(of).collect();
+        let paths: Vec<Place> =
+            self.groups.values().flat_map(|group| &group.paths).cloned().collect();
+        // When the opener is gone that says nothing of the namespaces.
+        let Ok(identities) = opener.identify_all(&paths) else { return };
+        for ((id, path), identity) in ids.into_iter().zip(paths).zip(identities) {
             let Some(group) = self.groups.get_mut(&id) else { continue };
-            let netns = group.netns;
-            group.paths.retain(|path| match opener.look(path.clone()) {
-                Ok(seen) => seen.netns == netns,
-                Err(opener::Error::Refused { .. }) => false,
-                Err(_) => true,
-            });
-            self.end_if_over(id);
+            if !identity.is_ok_and(|netns| netns == group.netns) {
+                group.paths.retain(|it| *it != path);
+                self.end_if_over(id);
+            }
         }
     }
 

@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// Between two looks at namespaces that are known by path only.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Signals that come so soon behind the first are the same request: whoever ends a process and its
 /// group, as timeout(1) does, sends two. Nobody presses ^C twice so fast.
 const ONE_REQUEST: Duration = Duration::from_millis(100);
