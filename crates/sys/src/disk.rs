@@ -3,7 +3,7 @@
 use std::{fs::File, os::fd::AsFd, path::Path};
 
 use rustix::{
-    fs::{Dir, FallocateFlags, Mode, OFlags},
+    fs::{Dir, FallocateFlags, FileType, Mode, OFlags},
     io::Errno,
 };
 
@@ -14,8 +14,9 @@ use crate::Error;
 pub enum Existing {
     /// Anything: a file is emptied, a link is followed, a FIFO or a device is opened.
     Any,
-    /// A file, which is emptied, but no link: somebody else may have put it there.
-    NoLink,
+    /// A file of our own, which is emptied. No link to anything, no FIFO and nothing of another user's:
+    /// somebody else may have put it there, to read what comes or to have another file overwritten.
+    OwnFile,
     /// Nothing.
     Nothing,
 }
@@ -29,12 +30,28 @@ pub fn create(path: &Path, existing: Existing) -> Result<File, Error> {
     let flags = flags
         | match existing {
             Existing::Any => OFlags::TRUNC,
-            Existing::NoLink => OFlags::TRUNC | OFlags::NOFOLLOW,
+            // Nobody waits for the reader of a FIFO, and nothing is emptied before it is looked at.
+            Existing::OwnFile => OFlags::NOFOLLOW | OFlags::NONBLOCK,
             Existing::Nothing => OFlags::EXCL,
         };
-    rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
-        .map(File::from)
-        .map_err(Error::path("create", path))
+    let file = match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
+        // A FIFO that nobody reads.
+        Err(Errno::NXIO) if existing == Existing::OwnFile => {
+            return Err(Error::NotOwnFile { path: path.into() });
+        }
+        opened => opened.map_err(Error::path("create", path))?,
+    };
+    if existing == Existing::OwnFile {
+        let found = rustix::fs::fstat(&file).map_err(Error::path("fstat", path))?;
+        let is_own = FileType::from_raw_mode(found.st_mode).is_file()
+            && found.st_uid == rustix::process::geteuid().as_raw()
+            && found.st_nlink == 1;
+        if !is_own {
+            return Err(Error::NotOwnFile { path: path.into() });
+        }
+        rustix::fs::ftruncate(&file, 0).map_err(Error::path("ftruncate", path))?;
+    }
+    Ok(file.into())
 }
 
 /// How many names are tried for a file that is to have none.
@@ -185,12 +202,49 @@ mod tests {
         let (link, target) = (directory.path().join("link"), directory.path().join("target"));
         fs::write(&target, "kept").unwrap();
         symlink(&target, &link).unwrap();
-        create(&link, Existing::NoLink).unwrap_err();
+        create(&link, Existing::OwnFile).unwrap_err();
         create(&link, Existing::Nothing).unwrap_err();
         create(&target, Existing::Nothing).unwrap_err();
         assert_eq!(fs::read(&target).unwrap(), b"kept");
         create(&link, Existing::Any).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"");
         create(&directory.path().join("new"), Existing::Nothing).unwrap();
+    }
+
+    #[test]
+    fn what_somebody_has_put_there_is_not_written_into() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let refused = |name: &str| match create(&at(name), Existing::OwnFile) {
+            Err(Error::NotOwnFile { path }) => assert_eq!(path, at(name)),
+            other => panic!("{name}: {other:?}"),
+        };
+        fs::write(at("own"), "old").unwrap();
+        create(&at("own"), Existing::OwnFile).unwrap();
+        assert_eq!(fs::read(at("own")).unwrap(), b"");
+        create(&at("new"), Existing::OwnFile).unwrap();
+
+        fs::write(at("own"), "kept").unwrap();
+        fs::hard_link(at("own"), at("hard")).unwrap();
+        refused("hard");
+        assert_eq!(fs::read(at("own")).unwrap(), b"kept");
+
+        let fifo = |name: &str| {
+            let mode = Mode::RUSR | Mode::WUSR;
+            rustix::fs::mknodat(rustix::fs::CWD, at(name), FileType::Fifo, mode, 0).unwrap();
+        };
+        fifo("unread");
+        refused("unread");
+        fifo("read");
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let _reader = rustix::fs::open(at("read"), flags, Mode::empty()).unwrap();
+        refused("read");
+
+        if rustix::process::geteuid().is_root() {
+            fs::write(at("theirs"), "theirs").unwrap();
+            std::os::unix::fs::chown(at("theirs"), Some(65534), None).unwrap();
+            refused("theirs");
+            assert_eq!(fs::read(at("theirs")).unwrap(), b"theirs");
+        }
     }
 }

@@ -24,6 +24,12 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// Where a file is to be created something stands that is no file of this user's alone.
+    #[error("create {path}: what stands there is not a file of this user's alone", path = path.display())]
+    NotOwnFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file that should be a network namespace is none.
     #[error("{path} is not a network namespace", path = path.display())]
     NotNetns {

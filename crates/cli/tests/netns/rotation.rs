@@ -316,3 +316,24 @@ fn nobody_elses_file_is_followed() {
     assert_eq!(digits, "-0000-00-00_00-00-00.pcapng");
     judge::all(at(&found[0]), true).unwrap();
 }
+
+/// Whoever may write in the directory gets no packets by that, and holds nobody up.
+#[test]
+fn what_stands_under_the_next_name_gets_nothing() {
+    let (_net, a, b) = Net::pair().unwrap();
+    let (_directory, at) = scratch();
+    for (kind, words) in [("fifo", &["mkfifo"][..]), ("link", &["ln", "-s", "/dev/null"])] {
+        let directory = at(kind);
+        fs::create_dir(&directory).unwrap();
+        let program = Program::new(words[0]).args(&words[1..]).arg(directory.join("x.pcapng1"));
+        program.run().unwrap();
+        let first = directory.join("x.pcapng");
+        let ours = Whaletap::capture(&[&b], &first, ["-C", "100k"]);
+        send(&a, "send --dev eth0 --size 1000 --count 300");
+        let summary = ours.ended(1);
+        summary.assert_adds_up();
+        assert!(summary.text.contains("x.pcapng1: "), "{}", summary.text);
+        judge::all(&first, true).unwrap();
+        assert!(!Records::read(&first).unwrap().is_empty());
+    }
+}
