@@ -343,6 +343,9 @@ impl Desk {
                 }
                 if place.is_some() && place == self.print {
                     // Who prints has seen enough; the file goes on.
+                    if self.ending.is_none() {
+                        self.tell(Event::PrintingEnded);
+                    }
                     return;
                 }
                 let ending = if pipe_closed { Ending::PipeClosed } else { Ending::Failed(error) };
@@ -360,17 +363,21 @@ impl Desk {
             return;
         }
         let pipe_closed = matches!(self.ending, Some(Ending::PipeClosed));
-        for &(id, count) in tally {
-            let stats = match self.find(id) {
-                Some(source) => &mut self.sources[source].stats,
-                None => self.gone.stats_of(id),
+        for &(id, portion) in tally {
+            let (stats, bytes) = match self.find(id) {
+                Some(source) => {
+                    let source = &mut self.sources[source];
+                    (&mut source.stats, &mut source.bytes)
+                }
+                None => self.gone.counts_of(id),
             };
-            stats.captured -= count;
+            *bytes -= portion.bytes;
+            stats.captured -= portion.packets;
             // Who closes a pipe has seen enough.
             if pipe_closed {
-                stats.discarded += count;
+                stats.discarded += portion.packets;
             } else {
-                stats.dropped_by_us += count;
+                stats.dropped_by_us += portion.packets;
             }
         }
     }
@@ -417,6 +424,7 @@ mod tests {
     use super::*;
     use crate::{
         Attachment, Autostop, Compression, KeepFree, Means, Rotation, Sockets, source::Place,
+        writer::Portion,
     };
 
     fn desk(split: bool) -> Desk {
@@ -537,12 +545,13 @@ mod tests {
         let budget = Budget::new(0, 1, Waker::new().unwrap());
         output.make_room(0, &[], &budget, &orders);
         let [seven, eight, nine] = [7, 8, 9].map(CaptureId);
-        output.count(0, seven, 2);
-        output.count(1, eight, 1);
-        output.count(0, seven, 3);
-        output.count(0, nine, 4);
+        let portion = |packets| Portion { packets, bytes: 60 * packets };
+        output.count(0, seven, portion(2));
+        output.count(1, eight, portion(1));
+        output.count(0, seven, portion(3));
+        output.count(0, nine, portion(4));
         output.flush(&orders);
-        output.count(1, eight, 1);
+        output.count(1, eight, portion(1));
         let tallies: Vec<Tally> = queue
             .try_iter()
             .filter_map(|order| match order {
@@ -550,6 +559,6 @@ mod tests {
                 _ => None,
             })
             .collect();
-        assert_eq!(tallies, [vec![(seven, 5), (nine, 4), (eight, 1)]]);
+        assert_eq!(tallies, [vec![(seven, portion(5)), (nine, portion(4)), (eight, portion(1))]]);
     }
 }

@@ -25,6 +25,8 @@ pub enum Event {
     },
     /// A capture has ended, and everything of it is written, or counted as lost.
     Detached(SourceReport),
+    /// Who shows packets beside the files takes no more. The files go on.
+    PrintingEnded,
     /// The pipeline ends by itself.
     Ending(Ending),
     /// A recorder has written a file.

@@ -12,7 +12,7 @@ use crate::{
     chunk::Chunk,
     encode::Shape,
     recorder::{Recorded, Track},
-    writer::{Order, Tally},
+    writer::{Order, Portion, Tally},
 };
 
 /// Bytes of a packet's block beside the packet and its notes, rounded up: also where it tells of a loss,
@@ -38,7 +38,7 @@ pub(crate) struct Output {
     /// Since when the chunk has something in it.
     pub(crate) chunk_since: Option<Instant>,
     /// Packets in the chunk: for each seat the source that has it, and how many are that one's.
-    tally: Vec<(CaptureId, u64)>,
+    tally: Tally,
     /// The same of sources whose seat is another's by now.
     tally_aside: Tally,
     /// The present file has no names yet, for want of an interface.
@@ -110,7 +110,7 @@ impl Output {
             file_sent: 0,
             sent: 0,
             chunk_since: None,
-            tally: Vec::new(),
+            tally: Tally::new(),
             tally_aside: Tally::new(),
             interfaces: 0,
             names_due: false,
@@ -162,7 +162,8 @@ impl Output {
             }
             Format::Pcapng => self.put_block(record),
         }
-        self.count(record.seat, record.source, 1);
+        let portion = Portion { packets: 1, bytes: record.shape.captured as u64 };
+        self.count(record.seat, record.source, portion);
         self.span(record.timestamp, record.timestamp, 1);
     }
 
@@ -174,26 +175,26 @@ impl Output {
 
     /// Counts packets of a source in this seat that were put into the chunk.
     #[inline]
-    pub(crate) fn count(&mut self, seat: usize, source: CaptureId, packets: u64) {
+    pub(crate) fn count(&mut self, seat: usize, source: CaptureId, portion: Portion) {
         match self.tally.get_mut(seat) {
             // What is held is not lost with a file.
             _ if self.track.is_some() => {}
-            Some((sitting, count)) if *sitting == source => *count += packets,
-            _ => self.seat(seat, source, packets),
+            Some((sitting, count)) if *sitting == source => *count += portion,
+            _ => self.seat(seat, source, portion),
         }
         self.begin_waiting();
-        self.file_packets += packets;
-        self.packets += packets;
+        self.file_packets += portion.packets;
+        self.packets += portion.packets;
     }
 
     /// The first packets of a source in its seat.
     #[cold]
-    fn seat(&mut self, seat: usize, source: CaptureId, packets: u64) {
+    fn seat(&mut self, seat: usize, source: CaptureId, portion: Portion) {
         if seat >= self.tally.len() {
-            self.tally.resize(seat + 1, (source, 0));
+            self.tally.resize(seat + 1, (source, Portion::default()));
         }
-        let earlier = std::mem::replace(&mut self.tally[seat], (source, packets));
-        if earlier.1 > 0 {
+        let earlier = std::mem::replace(&mut self.tally[seat], (source, portion));
+        if earlier.1.packets > 0 {
             self.tally_aside.push(earlier);
         }
     }
@@ -297,8 +298,8 @@ impl Output {
         self.sent += bytes.len() as u64;
         if bytes.size() > 0 {
             let mut tally = std::mem::take(&mut self.tally_aside);
-            tally.extend(self.tally.iter().filter(|(_, count)| *count > 0));
-            self.tally.iter_mut().for_each(|(_, count)| *count = 0);
+            tally.extend(self.tally.iter().filter(|(_, count)| count.packets > 0));
+            self.tally.iter_mut().for_each(|(_, count)| *count = Portion::default());
             let _ = orders.send(Order::Write { output: self.number, bytes, tally });
         }
     }

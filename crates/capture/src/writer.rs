@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{self, Write},
+    ops::AddAssign,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -27,7 +28,22 @@ use crate::{
 const MAX_COUNTER: u32 = 10_000;
 
 /// How many frames of which source a chunk has.
-pub(crate) type Tally = Vec<(CaptureId, u64)>;
+pub(crate) type Tally = Vec<(CaptureId, Portion)>;
+
+/// Packets of one capture, and their captured bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Portion {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+}
+
+impl AddAssign for Portion {
+    #[inline]
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
 
 /// What the writer is told, in the order in which it happens. The queue has no bound of its own:
 /// the memory budget bounds the chunks, and between two chunks there is little else.
@@ -291,6 +307,10 @@ fn create(path: &Path, existing: Existing) -> io::Result<(File, bool)> {
         error if error.is_link() => {
             io::Error::other("a link stands there, and names that were not given are not followed")
         }
+        sys::Error::NotOwnFile { .. } => io::Error::other(
+            "what stands there is not a file of this user's alone, and under names that were not given \
+             only such are overwritten",
+        ),
         sys::Error::Path { source, .. } => source,
         other => io::Error::other(other),
     })?;
@@ -350,7 +370,7 @@ mod tests {
         pen.carry_out(Order::Write {
             output: 3,
             bytes: vec![7; 8].into(),
-            tally: vec![(CaptureId(0), 1)],
+            tally: vec![(CaptureId(0), Portion { packets: 1, bytes: 8 })],
         });
         assert!(matches!(outcomes.try_recv(), Ok(Outcome::Lost { output: 3, .. })));
     }

@@ -13,6 +13,7 @@ use crate::{
     encode::{self, Scratch, Shape},
     lane::Run,
     output::{Record, Room},
+    writer::Portion,
 };
 
 impl Desk {
@@ -108,7 +109,7 @@ impl Desk {
             return 0;
         }
         output.latest = latest;
-        output.count(index, source.id, gone as u64);
+        output.count(index, source.id, Portion { packets: gone as u64, bytes: kept });
         output.span(earliest, latest, gone as u64);
         if let Some(slot) = source.recent_slot() {
             slot.received += gone as u64;

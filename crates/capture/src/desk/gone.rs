@@ -32,11 +32,11 @@ impl Gone {
         self.listed.iter().rev().find(|report| report.id == id)
     }
 
-    /// Where a source's frames are counted that turn out not to have arrived.
-    pub(super) fn stats_of(&mut self, id: CaptureId) -> &mut Stats {
+    /// Where a source's frames are counted, and their bytes, that turn out not to have arrived.
+    pub(super) fn counts_of(&mut self, id: CaptureId) -> (&mut Stats, &mut u64) {
         match self.listed.iter_mut().find(|report| report.id == id) {
-            Some(report) => &mut report.stats,
-            None => &mut self.past.stats,
+            Some(report) => (&mut report.stats, &mut report.bytes),
+            None => (&mut self.past.stats, &mut self.past.bytes),
         }
     }
 
@@ -76,8 +76,8 @@ mod tests {
         (0..all).for_each(|id| gone.add(report(id)));
         assert!(gone.listed().map(|report| report.id.0).eq(10..all));
         assert!(gone.find(CaptureId(9)).is_none());
-        gone.stats_of(CaptureId(9)).captured -= 1;
-        gone.stats_of(CaptureId(10)).captured -= 1;
+        gone.counts_of(CaptureId(9)).0.captured -= 1;
+        gone.counts_of(CaptureId(10)).0.captured -= 1;
         let Past { captures, stats, bytes } = gone.past();
         assert_eq!((captures, stats.captured, bytes), (10, 19, 30));
         assert_eq!(gone.find(CaptureId(10)).unwrap().stats.captured, 1);

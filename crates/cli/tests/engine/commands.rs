@@ -76,6 +76,31 @@ fn frames_are_shown_and_written() {
     }
 }
 
+/// `--print | head`: the file goes on, and that is said.
+#[test]
+fn a_reader_of_what_is_shown_may_go_away() {
+    let engine = Engine::shared().unwrap();
+    let web = engine.run(idle("web")).unwrap();
+    let db = engine.run(idle("db")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(FILE);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let words = ["--print=tcpdump", "-n", web.name(), "--", "udp", "port", "9"];
+    let program = capture(&Engine::endpoint(), &file, &words).stdout_to(writer);
+    let mut running = program.start().unwrap();
+    running.wait_for_line("capturing ", LIMIT).unwrap();
+    drop(reader);
+    let mut sent = 0;
+    until("it is said that nothing is shown", LIMIT, || {
+        send(&db, &web, 2, "--rate 500");
+        sent += 2;
+        running.stderr().contains("packets are not shown any more")
+    });
+    let finished = running.interrupt().unwrap();
+    assert_ended(&finished, 0, &[&format!("{sent} packets captured"), "ended: stopped"]);
+    assert_eq!(Records::read(&file).unwrap().len(), sent);
+}
+
 /// What was shown is complete when the command has ended: nothing comes behind the prompt.
 #[test]
 fn all_frames_are_shown_before_the_end() {
