@@ -306,7 +306,8 @@ impl Opener {
     /// As for [`Opener::open_all`].
     pub fn identify_all(&self, places: &[Place]) -> Result<Vec<Result<NetnsId, Error>>, Error> {
         let mut identities = Vec::with_capacity(places.len());
-        for places in places.chunks(MAX_PLACES) {
+        // Half of them have room even where each path is the longest.
+        for places in places.chunks(MAX_PLACES / 2) {
             let answer = self.ask(&Request::Identify { places: places.to_vec() })?;
             identities.extend(each_of(&answer.bytes, places.len(), take_netns)?);
         }

@@ -23,5 +23,5 @@ mod server;
 pub use client::{Opened, Opener, Seen, Watched};
 pub use error::{Error, Reason};
 pub use proof::{Proved, prove};
-pub use request::{EngineAt, PROTOCOL, Place, Scope, Spec};
+pub use request::{EngineAt, MAX_INTERFACES, PROTOCOL, Place, Scope, Spec};
 pub use server::{ARGV0, serve, serve_at, serve_machine};

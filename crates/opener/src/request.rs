@@ -14,7 +14,7 @@ use crate::codec::{Decoder, Encoder};
 pub const PROTOCOL: u32 = 1;
 
 /// The most interface names in one request.
-const MAX_INTERFACES: usize = 64;
+pub const MAX_INTERFACES: usize = 64;
 
 /// The most namespaces of one request.
 pub(crate) const MAX_PLACES: usize = 16;

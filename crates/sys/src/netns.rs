@@ -186,6 +186,16 @@ pub fn identity(path: &Path) -> Result<NetnsId, Error> {
     Netns::open(path).map(|netns| netns.id)
 }
 
+/// Whether a path leads to this namespace, without opening it; `None` where it may not be looked at.
+#[must_use]
+pub fn leads_to(path: &Path, netns: NetnsId) -> Option<bool> {
+    match rustix::fs::stat(path) {
+        Ok(found) => Some(NetnsId { dev: found.st_dev, ino: found.st_ino } == netns),
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => None,
+        Err(_) => Some(false),
+    }
+}
+
 /// The identity of a process's namespace, without opening it.
 ///
 /// # Errors
@@ -208,10 +218,12 @@ pub fn identity_of_process(pid: u32) -> Result<NetnsId, Error> {
 /// # Errors
 /// When /proc is not mounted.
 pub fn frames() -> Result<u64, Error> {
-    let mut counters = String::new();
+    let mut counters = Vec::new();
     File::open(COUNTERS)
-        .and_then(|file| file.take(COUNTERS_BOUND).read_to_string(&mut counters))
+        .and_then(|file| file.take(COUNTERS_BOUND).read_to_end(&mut counters))
         .map_err(Error::path("read", COUNTERS))?;
+    // Names are any bytes.
+    let counters = String::from_utf8_lossy(&counters);
     Ok(counters.lines().filter_map(frames_of).fold(0, u64::saturating_add))
 }
 

@@ -251,6 +251,25 @@ fn sigkill_leaves_no_process_and_no_namespace() {
 }
 
 /// Without its opener a capture goes on; nothing new can be attached, and it says so.
+/// Nobody has to be asked who may look for himself.
+#[test]
+fn an_end_is_seen_without_an_opener() {
+    let (mut net, a, b) = Net::pair().unwrap();
+    let (_directory, at) = scratch();
+    let mut ours = Whaletap::capture(&[&b], &at("x.pcapng"), NONE);
+    send_signal(companions(ours.pid())[0], "KILL");
+    ours.running.wait_for_line("the opener process has ended", LIMIT).unwrap();
+    send(&a, "send --dev eth0 --count 100");
+    ours.wait_for(100);
+    net.remove(&b).unwrap();
+    let removed = Instant::now();
+    eventually("the namespace is gone", LIMIT, || a.ip("link show dev eth0").is_err());
+    assert!(removed.elapsed() < SECOND + Duration::from_millis(500), "{:?}", removed.elapsed());
+    let summary = ours.ended(0);
+    assert!(summary.text.contains("ended: all targets have ended"), "{}", summary.text);
+    judge::all(at("x.pcapng"), true).unwrap();
+}
+
 #[test]
 fn a_killed_opener_costs_no_packet() {
     let (_net, a, b) = Net::pair().unwrap();

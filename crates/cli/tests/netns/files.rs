@@ -1,6 +1,6 @@
 //! The files, as other people's tools see them.
 
-use std::{fs, io::Write, path::Path, time::Duration};
+use std::{ffi::OsStr, fs, io::Write, os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
 use lab::{
     Address, Frames, Namespace, Net, Program, Records, Station, judge,
@@ -193,6 +193,28 @@ fn a_pipe_carries_the_same_to_whoever_reads() {
 }
 
 /// What comes up or changes while a capture runs is described when it does.
+/// A device's name is any bytes: whoever gives it an odd one does not hide from a capture.
+#[test]
+fn a_device_whose_name_is_no_text_is_captured() {
+    let (_net, a, b) = Net::pair().unwrap();
+    let (_directory, at) = scratch();
+    let odd = OsStr::from_bytes(b"\xff\xfe");
+    let words = ["link", "add", "name"].map(OsStr::new).into_iter().chain([odd]);
+    let words = words.chain(["type", "veth", "peer", "name", "plain0"].map(OsStr::new));
+    Program::new("ip").args(words).inside(&b).run().unwrap();
+    let up = ["link", "set", "up", "dev"].map(OsStr::new).into_iter();
+    Program::new("ip").args(up.clone().chain([odd])).inside(&b).run().unwrap();
+    b.ip("link set up dev plain0").unwrap();
+    let mut ours = Whaletap::capture(&[&b], &at("x.pcapng"), NONE);
+    send(&a, "send --dev eth0 --count 50");
+    send(&b, "send --dev plain0 --count 50 --run 2");
+    ours.wait_for(150);
+    ours.stop().assert_adds_up();
+    judge::all(at("x.pcapng"), true).unwrap();
+    let records = Records::read(at("x.pcapng")).unwrap();
+    assert_eq!((records.numbers(1).len(), records.numbers(2).len()), (50, 100), "both ends");
+}
+
 #[test]
 fn interfaces_that_come_and_change_get_blocks() {
     for way in ["false", "true"] {

@@ -1,12 +1,12 @@
 //! Targets become captures, and captures end.
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::HashMap, path::Path, time::Instant};
 
 use capture::{Attachment, CaptureId, Hold};
 use filter::Never;
 use model::{Interface, NetnsId, Target};
 use opener::{Place, Scope, Spec};
-use sys::{poll::Trigger, signals::Signals};
+use sys::{netns, poll::Trigger, signals::Signals};
 
 use super::{KEY_TARGET, Supervisor, group::Group};
 use crate::{
@@ -251,24 +251,37 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// Looks whether paths still lead where they led.
+    /// Looks whether paths still lead where they led: the opener is asked where this process may not.
     pub(super) fn look(&mut self) {
         // A far side looks for itself.
-        let Some(opener) = self.stage.entrance.opener().filter(|_| !self.opener_gone) else {
-            return;
-        };
-        let of = |(id, group): (&u32, &Group)| vec![*id; group.paths.len()];
-        let ids: Vec<u32> = self.groups.iter().flat_map(of).collect();
-        let paths: Vec<Place> =
-            self.groups.values().flat_map(|group| &group.paths).cloned().collect();
-        // When the opener is gone that says nothing of the namespaces.
-        let Ok(identities) = opener.identify_all(&paths) else { return };
-        for ((id, path), identity) in ids.into_iter().zip(paths).zip(identities) {
-            let Some(group) = self.groups.get_mut(&id) else { continue };
-            if !identity.is_ok_and(|netns| netns == group.netns) {
-                group.paths.retain(|it| *it != path);
-                self.end_if_over(id);
+        let Some(opener) = self.stage.entrance.opener() else { return };
+        let (mut lost, mut unseen) = (Vec::new(), Vec::new());
+        for (id, group) in &self.groups {
+            for place in &group.paths {
+                let Place::Netns { path } = place else { continue };
+                match netns::leads_to(Path::new(path), group.netns) {
+                    Some(true) => {}
+                    Some(false) => lost.push((*id, place.clone())),
+                    None => unseen.push((*id, place.clone())),
+                }
             }
+        }
+        if !unseen.is_empty() && !self.opener_gone {
+            let places: Vec<Place> = unseen.iter().map(|(_, place)| place.clone()).collect();
+            // When the opener is gone that says nothing of the namespaces.
+            let identities = opener.identify_all(&places).unwrap_or_default();
+            for ((id, place), identity) in unseen.into_iter().zip(identities) {
+                let expected = self.groups.get(&id).map(|group| group.netns);
+                if identity.ok() != expected {
+                    lost.push((id, place));
+                }
+            }
+        }
+        for (id, place) in lost {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.paths.retain(|it| *it != place);
+            }
+            self.end_if_over(id);
         }
     }
 

@@ -526,6 +526,11 @@ impl<'a> Supervisor<'a> {
             }
             Event::InterfaceCame { id, index } => self.extend(id, index),
             Event::NotAttached { id, error } => self.not_attached(id, error),
+            Event::PrintingEnded => {
+                let text =
+                    "packets are not shown any more, and go on being written: Ctrl-C ends it";
+                self.observer.notice(Notice::Remark { text });
+            }
             Event::ClockStepped { nanoseconds } => {
                 self.observer.notice(Notice::ClockStepped { nanoseconds });
             }
