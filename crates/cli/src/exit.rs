@@ -89,6 +89,8 @@ const SUDO: &str = "run it with sudo (as root of the machine itself, not of a co
                     of the group that owns the engine's socket (docker): then a container that the \
                     engine starts does what takes rights";
 const LIST: &str = "`whaletap ls` lists what there is";
+const UNKNOWN_HOST: &str = "names are looked up on this machine, which does not know its containers': \
+                            `whaletap ls` has their addresses";
 const NO_ENGINE: &str = "pid:N, netns:PATH and host of this machine need no engine";
 const ELSEWHERE: &str = "does `docker version` reach it in the same way? pid:N, netns:PATH and host \
                          are that machine's, too, and are reached through its engine";
@@ -280,7 +282,14 @@ impl From<&session::Error> for Failure {
                     exit: Exit::Expression,
                     lines: vec![what],
                     place,
-                    hint: Some("pcap-filter(7) has the language".to_owned()),
+                    hint: Some(
+                        if source.to_string().contains("unknown host") {
+                            UNKNOWN_HOST
+                        } else {
+                            "pcap-filter(7) has the language; options stand before `--`"
+                        }
+                        .to_owned(),
+                    ),
                 }
             }
             E::Opener { target, source } => {

@@ -20,7 +20,10 @@ mod terminal;
 
 use std::{env, ffi::OsString, fmt::Display, io::Write, process::ExitCode};
 
-use clap::{Parser, error::ErrorKind};
+use clap::{
+    CommandFactory as _, Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use crate::{exit::Exit, flags::Whaletap, terminal::safe_lines};
 
@@ -48,7 +51,7 @@ fn companion<E: Display>(served: Result<(), E>) -> ExitCode {
 fn person() -> ExitCode {
     let whaletap = match Whaletap::try_parse() {
         Ok(whaletap) => whaletap,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(error),
     };
     match command::run(whaletap) {
         Ok(code) => code,
@@ -60,18 +63,37 @@ fn person() -> ExitCode {
 }
 
 /// Help and version go to stdout; what does not parse goes to stderr in our own form.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(mut error: clap::Error) -> ExitCode {
     let help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if help || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // A reader that went away, as of `whaletap --help | head`, is a normal end.
         let _ = error.print();
         return if help { Exit::Success } else { Exit::Usage }.code().into();
     }
+    // What stands behind `--` is an expression or a command: an option is neither.
+    let _ = error.remove(ContextKind::Suggested);
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     // The words that were typed are among it.
     let _ = writeln!(anstream::stderr(), "whaletap: {}", safe_lines(text.trim_end()));
+    if let Some(option) = misplaced(&error) {
+        let _ = writeln!(anstream::stderr(), "hint: {option} stands before the command");
+    }
     wrong(env::args_os()).code().into()
+}
+
+/// The global option that stands behind the command.
+fn misplaced(error: &clap::Error) -> Option<&str> {
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let command = Whaletap::command();
+    let is_it = |arg: &clap::Arg| {
+        let short = arg.get_short().map(|short| format!("-{short}"));
+        let long = arg.get_long().map(|long| format!("--{long}"));
+        [short, long].iter().flatten().any(|name| name == option)
+    };
+    command.get_arguments().any(is_it).then_some(option)
 }
 
 /// The exit code of words that do not parse. Where they ask for a command to be run, it must not

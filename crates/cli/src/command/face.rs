@@ -187,6 +187,9 @@ fn started(verb: &str, names: &[&str], namespaces: usize, into: &str) -> String 
     if names.len() > MAX_NAMES {
         shown.push_str(&format!(" and {} more", names.len() - MAX_NAMES));
     }
+    if names.is_empty() {
+        shown.push_str("nobody yet");
+    }
     let namespaces = show::count_of(namespaces as u64, "namespace");
     format!("{verb} {} ({namespaces}) into {}, Ctrl-C ends it", safe(&shown), safe(into))
 }
@@ -225,7 +228,7 @@ mod tests {
         assert_eq!(
             told(face(Level::Info, false)),
             format!(
-                "capturing  (0 namespaces) into x.pcapng, Ctrl-C ends it\nwhaletap: web: \
+                "capturing nobody yet (0 namespaces) into x.pcapng, Ctrl-C ends it\nwhaletap: web: \
                  ended\n{warning}{counts}"
             )
         );

@@ -32,14 +32,16 @@ pub(super) fn run(
     let problems = problems(&mut entries);
     // Without --interfaces a namespace is by the way, if it is there.
     let matters =
-        |failure: &&Failure| flags.interfaces || matches!(failure.exit, Exit::NoSuchTarget);
+        |failure: &&Failure| flags.interfaces || !matches!(failure.exit, Exit::NotPermitted);
     let exit = match problems.iter().find(matters) {
         None => Exit::Success,
         Some(first) if problems.iter().filter(matters).count() == entries.len() => first.exit,
         Some(_) => Exit::Partial,
     };
     let code = to_stdout(&text(&lines), exit)?;
-    if global.log_level <= Level::Warn && !flags.quiet {
+    // Who wants ids only wants to know why some are not there.
+    let tells = !flags.quiet || exit != Exit::Success;
+    if global.log_level <= Level::Warn && tells {
         let mut err = anstream::stderr().lock();
         for failure in told(problems, entries.len()) {
             failure.tell(&mut err);

@@ -78,7 +78,8 @@ pub(crate) struct CaptureFlags {
           conflicts_with_all = ["file_size", "rotate_seconds", "file_count"],
           help_heading = FILES)]
     pub(crate) ring_buffer: Vec<RingCriterion>,
-    /// Run COMMAND FILE for each finished file, at the lowest priority
+    /// Run COMMAND FILE for each finished file, at the lowest priority: a program, without arguments of
+    /// its own
     #[arg(short = 'z', long = "postrotate-command", value_name = "COMMAND", help_heading = FILES)]
     pub(crate) post_rotate: Option<String>,
 

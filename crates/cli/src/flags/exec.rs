@@ -8,7 +8,7 @@ use super::SELECTORS;
 /// `whaletap exec`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    override_usage = "whaletap exec TARGET -- COMMAND [ARGUMENT]...",
+    override_usage = "whaletap exec [--image IMAGE] TARGET [--] COMMAND [ARGUMENT]...",
     after_help = EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{SELECTORS}"),
 )]
@@ -21,7 +21,8 @@ pub(crate) struct ExecFlags {
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
     /// Program of this host, or of the image, and its arguments
-    #[arg(value_name = "COMMAND", last = true, required = true, num_args = 1..)]
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, required = true,
+          num_args = 1..)]
     pub(crate) command: Vec<OsString>,
 }
 

@@ -373,6 +373,12 @@ pub(super) fn interfaces(names: &[String]) -> Result<Vec<String>, Failure> {
             once.push(name.clone());
         }
     }
+    if once.len() > opener::MAX_INTERFACES {
+        return Err(Failure::usage(
+            format!("-i: {} interfaces, and {} is the most", once.len(), opener::MAX_INTERFACES),
+            "without -i all of them are captured; `inbound` and addresses in the expression tell some apart",
+        ));
+    }
     Ok(once)
 }
 

@@ -80,7 +80,13 @@ pub(crate) fn ids(entries: &[Entry], whole: bool) -> Vec<String> {
         Origin::Netns { path } => format!("netns:{path}"),
         Origin::Host => "host".to_owned(),
     };
-    entries.iter().map(|entry| crate::terminal::safe(&id(entry)).into_owned()).collect()
+    // What is not there cannot be given to another command.
+    let is_there = |entry: &&Entry| {
+        matches!(entry.problem, None | Some(session::Error::NotPermitted { .. }))
+            || entry.target.as_container().is_some()
+    };
+    let entries = entries.iter().filter(is_there);
+    entries.map(|entry| crate::terminal::safe(&id(entry)).into_owned()).collect()
 }
 
 /// The image as it was written; an image without a name by the beginning of its digest.

@@ -203,10 +203,12 @@ impl Runner {
 #[cfg(test)]
 mod tests {
     use std::{
-        io::{Read as _, Write as _},
+        io::{Read as _, Seek as _, SeekFrom, Write as _},
         os::{fd::OwnedFd, unix::net::UnixStream},
         thread,
     };
+
+    use sys::privileges::Account;
 
     use super::*;
     use crate::{CommandEnd, runner::server};
@@ -216,8 +218,12 @@ mod tests {
 
     /// A runner on a thread of this process: everything but its beginning.
     fn runner() -> Runner {
+        runner_of(None)
+    }
+
+    fn runner_of(account: Option<Account>) -> Runner {
         let (ours, theirs) = Channel::pair().unwrap();
-        thread::spawn(move || server::run_commands(&theirs, None));
+        thread::spawn(move || server::run_commands(&theirs, account.as_ref()));
         Runner::over(ours, None)
     }
 
@@ -413,6 +419,28 @@ mod tests {
         let mut text = String::new();
         shown.read_to_string(&mut text).unwrap();
         assert_eq!(text, "late\n");
+    }
+
+    /// Behind sudo: a program that reads root's settings may not, and says so at length.
+    #[test]
+    fn every_command_has_the_home_of_whom_it_runs_as() {
+        let account = Account { name: "web".into(), home: "/home/web".into() };
+        let (script, streams) =
+            ("echo $HOME $USER $LOGNAME >&0", [Order::Reading, Order::Background]);
+        for order in streams {
+            let runner = runner_of(Some(account.clone()));
+            let mut file = tempfile::tempfile().unwrap();
+            runner.send(order, &["sh", "-c", script], &[file.as_fd(), null().as_fd()]).unwrap();
+            let mut text = String::new();
+            let begun = Instant::now();
+            while !text.ends_with('\n') && begun.elapsed() < LIMIT {
+                thread::sleep(Duration::from_millis(1));
+                file.seek(SeekFrom::Start(0)).unwrap();
+                text.clear();
+                file.read_to_string(&mut text).unwrap();
+            }
+            assert_eq!(text, "/home/web web web\n", "{order:?}");
+        }
     }
 
     /// `--print | head`.

@@ -60,8 +60,8 @@ pub fn serve() -> Result<(), sys::Error> {
     run_commands(&channel, account.as_ref())
 }
 
-/// Runs commands until the client closes its end. Those in the foreground get the environment of
-/// `account`: sudo has given us another user's.
+/// Runs commands until the client closes its end. They get the environment of `account`: sudo has given
+/// us another user's.
 pub(super) fn run_commands(channel: &Channel, account: Option<&Account>) -> Result<(), sys::Error> {
     let mut poller = Poller::new()?;
     poller.add(channel, KEY_CHANNEL, Trigger::Level)?;
@@ -194,7 +194,6 @@ impl Job {
             Order::Foreground => {
                 command = Command::new(&words[0]);
                 command.args(&words[1..]).stdin(stream()?).stdout(stream()?).stderr(stream()?);
-                set_account(&mut command, account);
             }
             Order::Reading => {
                 command = Command::new(&words[0]);
@@ -210,7 +209,6 @@ impl Job {
                 complains_to = Some(File::from(stderr.try_clone()?));
                 command.args(&words[1..]).stdin(line.try_clone()?).stdout(line).stderr(stderr);
                 command.process_group(0);
-                set_account(&mut command, account);
             }
             _ => {
                 command = Command::new("nice");
@@ -220,6 +218,7 @@ impl Job {
                 command.process_group(0);
             }
         }
+        set_account(&mut command, account);
         // One that leads to an engine must not outlive us, whatever ends us: what is at its other end
         // may never say anything again, and it would wait for that.
         let spawn = if held.is_some() { spawn_leashed } else { spawn_unmasked };

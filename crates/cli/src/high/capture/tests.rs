@@ -309,6 +309,18 @@ fn resources() {
 }
 
 #[test]
+fn more_interfaces_than_one_request_holds_are_refused() {
+    let words = |count: usize| -> Vec<String> {
+        ["web".to_owned()].into_iter().chain((0..count).map(|i| format!("-ie{i}"))).collect()
+    };
+    let (most, over) = (words(opener::MAX_INTERFACES), words(opener::MAX_INTERFACES + 1));
+    let [most, over] =
+        [&most, &over].map(|words| words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(request(&most).interfaces.len(), opener::MAX_INTERFACES);
+    assert!(refusal(&over).contains("64 is the most"));
+}
+
+#[test]
 fn packets_are_shown_by_a_program_that_is_there() {
     let tcpdump = "/usr/sbin/tcpdump";
     assert_eq!(request(&["web", "--print"]).print.unwrap(), [tcpdump, "-l", "-r", "-"]);
