@@ -88,7 +88,7 @@ pub(crate) struct Failure {
 const SUDO: &str = "run it with sudo (as root of the machine itself, not of a container), or as a member \
                     of the group that owns the engine's socket (docker): then a container that the \
                     engine starts does what takes rights";
-const LIST: &str = "`whaletap ls` lists what there is";
+const LIST: &str = "`whaletap ls` lists the containers that there are";
 const UNKNOWN_HOST: &str = "names are looked up on this machine, which does not know its containers': \
                             `whaletap ls` has their addresses";
 const NO_ENGINE: &str = "pid:N, netns:PATH and host of this machine need no engine";
@@ -225,8 +225,8 @@ fn output(what: String, kind: std::io::ErrorKind) -> Failure {
     let hint = match kind {
         K::NotFound => "the output directory is not made: make it, or name another with -w",
         K::PermissionDenied => {
-            "files are written as the person behind sudo, or as root without the right to pass over \
-             permissions: name a place of that user's with -w"
+            "files are written as who you are (behind sudo as that person, as root without the right to pass \
+             over permissions), and below the directory of -w only: name a place of that user's with -w"
         }
         K::StorageFull | K::QuotaExceeded => {
             "what was written until then can be read; -s, an expression, -C with -W need less room"

@@ -27,8 +27,10 @@ pub(super) fn run(
     match become_program(&request) {
         Ok(never) => match never {},
         Err(error) => {
+            // An image takes the engine, too.
+            let is_engines = matches!(error, session::Error::Engine(_));
             let failure = Failure::from(error);
-            Err(if has_image { failure } else { or_by_image(failure) })
+            Err(if has_image || is_engines { failure } else { or_by_image(failure) })
         }
     }
 }

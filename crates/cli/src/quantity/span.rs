@@ -5,7 +5,7 @@ const LONGEST: f64 = 100.0 * 365.25 * 86_400.0;
 
 /// A time: plain seconds, or numbers with `ms`, `s`, `m`, `h`, `d` one behind the other: `1m30s`.
 pub(crate) fn span(text: &str) -> Result<Duration, String> {
-    let expected = "expected seconds, or a time such as 500ms, 30s, 1m30s, 2h";
+    let expected = "expected seconds, or a time such as 500ms, 30s, 1m30s, 2h; more than 0";
     if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return seconds(text).map_err(|_| expected.to_owned());
     }

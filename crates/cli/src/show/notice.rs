@@ -104,7 +104,7 @@ fn attached(name: &str, blind: Option<Blind>, gap: Option<Duration>) -> String {
     if let Some(Blind { time, frames }) = blind {
         text += &format!(", {:.1} ms after its network was made", time.as_secs_f64() * 1e3);
         match frames {
-            0 => {}
+            0 => text += ", nothing missed",
             1 => text += ", 1 frame missed",
             _ => text += &format!(", {frames} frames missed"),
         }
