@@ -33,13 +33,18 @@ fn a_program_of_this_host_runs_in_a_containers_network() {
 }
 
 #[test]
-fn what_cannot_be_run_has_a_code_of_its_own() {
+fn what_runs_is_told_from_what_cannot() {
     let engine = Engine::shared().unwrap();
     let web = engine.run(idle("web")).unwrap();
     let exec = |words: &[&str]| {
         let words: Vec<&str> = ["exec"].iter().chain(words).copied().collect();
         whaletap(&words).finish().unwrap()
     };
+    // As docker's exec is written: everything behind the program is the program's.
+    let [with, without] =
+        [exec(&[web.name(), "--", "ip", "-o", "link"]), exec(&[web.name(), "ip", "-o", "link"])];
+    assert_eq!((without.code(), &without.stdout), (Some(0), &with.stdout));
+    assert!(!with.stdout.is_empty());
     let absent = exec(&[web.name(), "--", "whaletap-no-such-program"]);
     assert_ended(&absent, 127, &["whaletap-no-such-program", "hint: "]);
     assert_ended(&exec(&[web.name(), "--", "/etc/passwd"]), 126, &["/etc/passwd"]);
