@@ -243,7 +243,7 @@ impl Series {
             _ if is_new && self.name.is_ours() => Existing::Nothing,
             // The name stands as it was written, and leads where its writer wants it to.
             Rotation::Off if self.target.is_none() => Existing::Any,
-            _ => Existing::OwnFile,
+            _ => Existing::Replaced,
         };
         Opening { remove: self.keep(&path, names), path, existing }
     }
@@ -337,11 +337,11 @@ mod tests {
         let mut ours = Series::new(chosen, None, rotation(), Autostop::default());
         let mut taken = Names::default();
         assert_eq!(ours.open(0, &mut taken).existing, Existing::Nothing);
-        assert_eq!(ours.open(0, &mut taken).existing, Existing::OwnFile, "coming round again");
+        assert_eq!(ours.open(0, &mut taken).existing, Existing::Replaced, "coming round again");
         let mut given = series("x", Rotation::Off, Autostop::default());
         assert_eq!(given.open(0, &mut Names::default()).existing, Existing::Any);
         let mut made = series("x", rotation(), Autostop::default());
-        assert_eq!(made.open(0, &mut Names::default()).existing, Existing::OwnFile);
+        assert_eq!(made.open(0, &mut Names::default()).existing, Existing::Replaced);
     }
 
     /// The names of the first files of a second series of the same target.

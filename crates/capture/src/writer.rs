@@ -231,7 +231,7 @@ impl Pen {
             Ok((file, is_file)) => {
                 let is_named = is_file && links(&file) > 0;
                 let open = Open { is_file, is_named, ..Open::new(file, path, self.compression) };
-                self.check_room(&open);
+                self.check_room(&open, 0);
                 self.outputs.insert(output, open);
             }
             Err(source) => {
@@ -243,6 +243,9 @@ impl Pen {
     }
 
     fn write(&mut self, output: usize, bytes: &[u8], tally: Tally) {
+        if let Some(open) = self.outputs.get(&output) {
+            self.check_room(open, bytes.len() as u64);
+        }
         let mut failure = None;
         match self.outputs.get_mut(&output) {
             Some(open) if !open.broken => {
@@ -259,8 +262,6 @@ impl Pen {
             // In this order: what is lost with a closed pipe is not what is lost with a disk.
             self.tell(failure);
             self.tell(Outcome::Lost { output, tally });
-        } else if let Some(open) = self.outputs.get(&output) {
-            self.check_room(open);
         }
     }
 
@@ -280,17 +281,19 @@ impl Pen {
         self.read = buffer;
     }
 
-    fn check_room(&self, open: &Open) {
-        if self.told.get() || !open.is_file {
+    /// Tells where the file system will have less room than is to be left once so much more is written.
+    fn check_room(&self, open: &Open, coming: u64) {
+        if self.told.get() || open.broken || !open.is_file {
             return;
         }
         // A file system that does not say how much room it has is not full.
         let Ok(Some(room)) = sys::disk::room(&open.file) else { return };
         let keep = self.keep_free.bytes(room.total);
-        if room.free < keep {
+        let free = room.free.saturating_sub(coming);
+        if free < keep {
             self.told.set(true);
             let path = open.path.clone();
-            self.tell(Outcome::NoRoom { path, free: room.free, keep });
+            self.tell(Outcome::NoRoom { path, free, keep });
         }
     }
 
@@ -304,12 +307,9 @@ impl Pen {
 /// Creates a file for its owner alone, or opens what is there and is no file (a FIFO, a device).
 fn create(path: &Path, existing: Existing) -> io::Result<(File, bool)> {
     let file = sys::disk::create(path, existing).map_err(|error| match error {
-        error if error.is_link() => {
-            io::Error::other("a link stands there, and names that were not given are not followed")
-        }
-        sys::Error::NotOwnFile { .. } => io::Error::other(
-            "what stands there is not a file of this user's alone, and under names that were not given \
-             only such are overwritten",
+        sys::Error::NotFile { .. } => io::Error::other(
+            "a link or something else that is no file stands there, and under names that were not given \
+             only files are replaced",
         ),
         sys::Error::Path { source, .. } => source,
         other => io::Error::other(other),

@@ -14,9 +14,9 @@ use crate::Error;
 pub enum Existing {
     /// Anything: a file is emptied, a link is followed, a FIFO or a device is opened.
     Any,
-    /// A file of our own, which is emptied. No link to anything, no FIFO and nothing of another user's:
-    /// somebody else may have put it there, to read what comes or to have another file overwritten.
-    OwnFile,
+    /// A file, in whose place another comes: whoever has it open, or another name for it, gets nothing of
+    /// what is written. No link, FIFO or device: somebody else may have put it there.
+    Replaced,
     /// Nothing.
     Nothing,
 }
@@ -27,31 +27,28 @@ pub enum Existing {
 /// When something stands there that may not, or the kernel refuses.
 pub fn create(path: &Path, existing: Existing) -> Result<File, Error> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
-    let flags = flags
-        | match existing {
-            Existing::Any => OFlags::TRUNC,
-            // Nobody waits for the reader of a FIFO, and nothing is emptied before it is looked at.
-            Existing::OwnFile => OFlags::NOFOLLOW | OFlags::NONBLOCK,
-            Existing::Nothing => OFlags::EXCL,
-        };
-    let file = match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
-        // A FIFO that nobody reads.
-        Err(Errno::NXIO) if existing == Existing::OwnFile => {
-            return Err(Error::NotOwnFile { path: path.into() });
-        }
-        opened => opened.map_err(Error::path("create", path))?,
+    let open = |more| rustix::fs::open(path, flags | more, Mode::RUSR | Mode::WUSR);
+    let opened = match existing {
+        Existing::Any => open(OFlags::TRUNC),
+        Existing::Nothing => open(OFlags::EXCL),
+        Existing::Replaced => match open(OFlags::EXCL) {
+            Err(Errno::EXIST) => {
+                remove(path)?;
+                open(OFlags::EXCL)
+            }
+            opened => opened,
+        },
     };
-    if existing == Existing::OwnFile {
-        let found = rustix::fs::fstat(&file).map_err(Error::path("fstat", path))?;
-        let is_own = FileType::from_raw_mode(found.st_mode).is_file()
-            && found.st_uid == rustix::process::geteuid().as_raw()
-            && found.st_nlink == 1;
-        if !is_own {
-            return Err(Error::NotOwnFile { path: path.into() });
-        }
-        rustix::fs::ftruncate(&file, 0).map_err(Error::path("ftruncate", path))?;
+    opened.map(File::from).map_err(Error::path("create", path))
+}
+
+/// Removes a file, and nothing else.
+fn remove(path: &Path) -> Result<(), Error> {
+    let found = rustix::fs::lstat(path).map_err(Error::path("lstat", path))?;
+    if !FileType::from_raw_mode(found.st_mode).is_file() {
+        return Err(Error::NotFile { path: path.into() });
     }
-    Ok(file.into())
+    rustix::fs::unlink(path).map_err(Error::path("unlink", path))
 }
 
 /// How many names are tried for a file that is to have none.
@@ -157,7 +154,8 @@ pub fn room(file: impl AsFd) -> Result<Option<Room>, Error> {
 mod tests {
     use std::{
         fs,
-        os::unix::fs::{FileExt, MetadataExt, symlink},
+        io::{Read as _, Write as _},
+        os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink},
     };
 
     use super::*;
@@ -202,7 +200,7 @@ mod tests {
         let (link, target) = (directory.path().join("link"), directory.path().join("target"));
         fs::write(&target, "kept").unwrap();
         symlink(&target, &link).unwrap();
-        create(&link, Existing::OwnFile).unwrap_err();
+        create(&link, Existing::Replaced).unwrap_err();
         create(&link, Existing::Nothing).unwrap_err();
         create(&target, Existing::Nothing).unwrap_err();
         assert_eq!(fs::read(&target).unwrap(), b"kept");
@@ -215,36 +213,26 @@ mod tests {
     fn what_somebody_has_put_there_is_not_written_into() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        let refused = |name: &str| match create(&at(name), Existing::OwnFile) {
-            Err(Error::NotOwnFile { path }) => assert_eq!(path, at(name)),
-            other => panic!("{name}: {other:?}"),
-        };
-        fs::write(at("own"), "old").unwrap();
-        create(&at("own"), Existing::OwnFile).unwrap();
-        assert_eq!(fs::read(at("own")).unwrap(), b"");
-        create(&at("new"), Existing::OwnFile).unwrap();
+        let mode = |name: &str| fs::metadata(at(name)).unwrap().permissions().mode() & 0o777;
+        create(&at("new"), Existing::Replaced).unwrap();
+        fs::write(at("theirs"), "kept").unwrap();
+        fs::set_permissions(at("theirs"), fs::Permissions::from_mode(0o666)).unwrap();
+        fs::hard_link(at("theirs"), at("other name")).unwrap();
+        let mut reader = File::open(at("theirs")).unwrap();
+        let mut ours = create(&at("theirs"), Existing::Replaced).unwrap();
+        ours.write_all(b"ours").unwrap();
+        assert_eq!((fs::read(at("theirs")).unwrap(), mode("theirs")), (b"ours".to_vec(), 0o600));
+        assert_eq!(fs::read(at("other name")).unwrap(), b"kept");
+        let mut read = String::new();
+        reader.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "kept");
 
-        fs::write(at("own"), "kept").unwrap();
-        fs::hard_link(at("own"), at("hard")).unwrap();
-        refused("hard");
-        assert_eq!(fs::read(at("own")).unwrap(), b"kept");
-
-        let fifo = |name: &str| {
+        let mknod = |name: &str| {
             let mode = Mode::RUSR | Mode::WUSR;
             rustix::fs::mknodat(rustix::fs::CWD, at(name), FileType::Fifo, mode, 0).unwrap();
         };
-        fifo("unread");
-        refused("unread");
-        fifo("read");
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let _reader = rustix::fs::open(at("read"), flags, Mode::empty()).unwrap();
-        refused("read");
-
-        if rustix::process::geteuid().is_root() {
-            fs::write(at("theirs"), "theirs").unwrap();
-            std::os::unix::fs::chown(at("theirs"), Some(65534), None).unwrap();
-            refused("theirs");
-            assert_eq!(fs::read(at("theirs")).unwrap(), b"theirs");
-        }
+        mknod("fifo");
+        let error = create(&at("fifo"), Existing::Replaced).unwrap_err();
+        assert!(matches!(error, Error::NotFile { path } if path == at("fifo")));
     }
 }

@@ -24,10 +24,10 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// Where a file is to be created something stands that is no file of this user's alone.
-    #[error("create {path}: what stands there is not a file of this user's alone", path = path.display())]
-    NotOwnFile {
-        /// The file.
+    /// Where a file is to be created something stands that is no file.
+    #[error("create {path}: what stands there is no file", path = path.display())]
+    NotFile {
+        /// What stands there.
         path: PathBuf,
     },
     /// A file that should be a network namespace is none.
@@ -112,12 +112,6 @@ impl Error {
             Self::Call { source, .. } | Self::Path { source, .. } => Some(source),
             _ => None,
         }
-    }
-
-    /// Whether a link stood where none may.
-    #[must_use]
-    pub fn is_link(&self) -> bool {
-        self.io().and_then(io::Error::raw_os_error) == Some(libc::ELOOP)
     }
 
     /// Whether a missing right is the reason.

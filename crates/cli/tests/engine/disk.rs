@@ -84,6 +84,18 @@ fn room_is_kept_free() {
     // What was on its way is still written: a chunk, and the statistics.
     assert!((1 << 20..=(7 << 19)).contains(&size), "{size} bytes");
 
+    // Also where a chunk is more than what is kept free.
+    let small = Disk::of(1024);
+    let file = small.path().join(FILE);
+    let words = [web.name(), "--", "udp", "port", "9"];
+    let mut running = capture(&Engine::endpoint(), &file, &words).start().unwrap();
+    running.wait_for_line("capturing ", LIMIT).unwrap();
+    send(&db, &web, 4000, "--size 1400 --rate 4000");
+    let finished = running.wait().unwrap();
+    assert_ended(&finished, 1, &["kept free", "--keep-free", "hint: "]);
+    assert_accounted(&finished.stderr, &file);
+    judge::all(&file, true).unwrap();
+
     // Where there is too little from the beginning it says so at once.
     let second = disk.path().join("second.pcapng");
     let words = [web.name(), "--keep-free", "90%"];
