@@ -89,6 +89,7 @@ const SUDO: &str = "run it with sudo (as root of the machine itself, not of a co
                     of the group that owns the engine's socket (docker): then a container that the \
                     engine starts does what takes rights";
 const LIST: &str = "`whaletap ls` lists the containers that there are";
+const LANGUAGE: &str = "pcap-filter(7) has the language; options stand before `--`";
 const UNKNOWN_HOST: &str = "names are looked up on this machine, which does not know its containers': \
                             `whaletap ls` has their addresses";
 const NO_ENGINE: &str = "pid:N, netns:PATH and host of this machine need no engine";
@@ -282,14 +283,7 @@ impl From<&session::Error> for Failure {
                     exit: Exit::Expression,
                     lines: vec![what],
                     place,
-                    hint: Some(
-                        if source.to_string().contains("unknown host") {
-                            UNKNOWN_HOST
-                        } else {
-                            "pcap-filter(7) has the language; options stand before `--`"
-                        }
-                        .to_owned(),
-                    ),
+                    hint: Some(if source.is_unknown_host() { UNKNOWN_HOST } else { LANGUAGE }.to_owned()),
                 }
             }
             E::Opener { target, source } => {

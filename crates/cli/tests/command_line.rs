@@ -62,6 +62,9 @@ fn what_makes_no_sense_is_a_usage_error() {
         (&["capture", "host", "-W", "3"], "-W"),
         (&["capture", "host", "-s", "262145"], "262144"),
         (&["capture", "host", "--nonsense"], "--nonsense"),
+        (&["capture", "host", "-A"], "'-A'"),
+        (&["ls", "-H", "unix:///x"], "hint: -H stands before the command"),
+        (&["ls", "labels:tier=front"], "`labels:` is no kind of selector"),
         (&["nonsense"], "nonsense"),
         (&["ls", "--format", "{{.Name}}"], "Go templates"),
         (&["ls", "--filter", "colour=red"], "unknown filter"),
@@ -75,6 +78,8 @@ fn what_makes_no_sense_is_a_usage_error() {
         let text = stderr(words, 2);
         assert!(text.starts_with("whaletap: "), "{words:?}: {text}");
         assert!(text.contains(part), "{words:?}: {text}");
+        // What stands behind `--` is no option.
+        assert!(!text.contains("use '-- "), "{words:?}: {text}");
     }
 }
 

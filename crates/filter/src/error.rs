@@ -92,4 +92,10 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Whether a name in the expression is of no host that this machine knows.
+    #[must_use]
+    pub fn is_unknown_host(&self) -> bool {
+        matches!(self, Self::Expression { message, .. } if message.starts_with("unknown host"))
+    }
 }

@@ -300,7 +300,7 @@ impl Opener {
         Ok(opened)
     }
 
-    /// Tells which namespaces these are now, in their order, and looks at nothing else: some 10 us each.
+    /// Tells which namespaces these are now, in their order, and looks at nothing else.
     ///
     /// # Errors
     /// As for [`Opener::open_all`].

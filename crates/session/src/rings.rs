@@ -12,8 +12,8 @@ use crate::Request;
 const RING: (u32, u32) = (640 << 10, 16 << 20);
 /// The shortest retire timeout, and the longest.
 const RETIRE: (Duration, Duration) = (Duration::from_millis(8), Duration::from_millis(128));
-/// How much each ring adds to it: each ring costs a timer interrupt for each timeout, and the program
-/// that it interrupts some 10 us in a virtual machine. So many rings cost as much as a few: 780 a second.
+/// How much each ring adds to it: each ring costs a timer interrupt for each timeout, so that many rings
+/// cost as much as a few.
 const RETIRE_PER_RING: Duration = Duration::from_micros(1280);
 /// The shortest retire timeout of those that come later: nobody reads their rings until it is known
 /// whose they are, and each timeout with a single frame takes a block.

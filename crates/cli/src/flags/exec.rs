@@ -21,8 +21,7 @@ pub(crate) struct ExecFlags {
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
     /// Program of this host, or of the image, and its arguments
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, required = true,
-          num_args = 1..)]
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, required = true, num_args = 1..)]
     pub(crate) command: Vec<OsString>,
 }
 

@@ -90,8 +90,8 @@ pub(crate) struct ResourceFlags {
 /// How files are compressed.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CompressionFlags {
-    /// none, or zstd: names get .zst at their end [default: zstd where
-    /// FILE ends in .zst, or none]
+    /// none, or zstd: names get .zst at their end [default: zstd where FILE ends in
+    /// .zst, or none]
     #[arg(long, value_name = "HOW", hide_possible_values = true, help_heading = WHERE)]
     pub(crate) compress: Option<Compressed>,
 }

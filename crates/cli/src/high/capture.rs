@@ -376,7 +376,7 @@ pub(super) fn interfaces(names: &[String]) -> Result<Vec<String>, Failure> {
     if once.len() > opener::MAX_INTERFACES {
         return Err(Failure::usage(
             format!("-i: {} interfaces, and {} is the most", once.len(), opener::MAX_INTERFACES),
-            "without -i all of them are captured; `inbound` and addresses in the expression tell some apart",
+            "without -i all of them are captured, and Wireshark tells them apart (frame.interface_name)",
         ));
     }
     Ok(once)

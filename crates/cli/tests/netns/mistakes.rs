@@ -64,6 +64,9 @@ fn a_target_that_is_not_there_has_its_own_exit_code() {
         assert_eq!(listed.code(), Some(code), "{listed:?}");
         assert!(listed.stderr.contains(told) && listed.stderr.is_empty() == told.is_empty());
     }
+    let quiet = whaletap(["ls", "-q", "netns:/run/netns/wt-nowhere", "host"]).finish().unwrap();
+    assert_eq!((quiet.code(), &*quiet.stdout_text()), (Some(5), "host\n"));
+    assert!(quiet.stderr.contains(nowhere), "{quiet:?}");
     // A file that is no namespace.
     let text = refused(&["netns:/etc/passwd"], 1);
     assert!(text.contains("/etc/passwd is not a network namespace"), "{text}");
