@@ -107,9 +107,6 @@ pub struct Request {
     pub command_line: String,
     /// This program and its version, likewise.
     pub application: String,
-    /// `XDG_RUNTIME_DIR`, where the session can be asked for its status; /run when `None` or not
-    /// its user's.
-    pub runtime_directory: Option<PathBuf>,
     /// The working directory, where relative file names begin.
     pub directory: PathBuf,
 }

@@ -74,9 +74,7 @@ pub(crate) fn give_up(
     };
     let enforced = landlock::restrict(&Rules { write_beneath: directories }, mode)?;
     let landlock = match &enforced {
-        Enforced::Fully => {
-            "writes only beneath the output directory, and where it tells its status".to_owned()
-        }
+        Enforced::Fully => "writes only beneath the output directory".to_owned(),
         Enforced::Partially { why } => format!("partly: {why}"),
         Enforced::Not { why } => format!("none: {why}"),
     };

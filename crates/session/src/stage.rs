@@ -73,7 +73,7 @@ pub(crate) fn prepare(
         None
     };
     let plan = compile(&request, observer)?;
-    let (destination, mut directories) = destination(&request)?;
+    let (destination, directories) = destination(&request)?;
     let print = match (&request.print, &runner) {
         (Some(command), Some(runner)) => Some(start_printing(command, runner)?),
         _ => None,
@@ -86,9 +86,8 @@ pub(crate) fn prepare(
     let user = rights::future_user(user, &directories, observer);
     // Whoever records writes when something has happened, and would only then learn that it cannot.
     let to_record = if request.recording.is_some() { directories.clone() } else { Vec::new() };
-    let status = Listener::open(request.runtime_directory.as_deref(), user, observer);
-    directories.extend(status.iter().map(|status| status.directory().to_owned()));
     rights::give_up(user, directories, request.sandbox, observer)?;
+    let status = Listener::open(observer);
     for path in to_record {
         machine::require_writable(&path).map_err(|source| Error::Output {
             what: "cannot write recorded files in",

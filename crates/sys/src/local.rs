@@ -1,11 +1,10 @@
-//! Sockets in the file system (`unix(7)`), as far as the standard library lacks something: a
-//! connection that waits for nobody, and who is at its other end.
+//! Sockets of this machine (`unix(7)`), as far as the standard library lacks something: a connection
+//! that waits for nobody, who is at its other end, and names that are in no file system.
+
+pub mod abstract_name;
 
 use std::{
-    os::{
-        fd::AsFd,
-        unix::net::{UnixListener, UnixStream},
-    },
+    os::{fd::AsFd, unix::net::UnixStream},
     path::Path,
 };
 
@@ -27,31 +26,25 @@ pub enum Reached {
     Nobody,
 }
 
-/// Listens under a name where nothing stands yet. Accepting does not wait, nor do the connections.
-///
-/// # Errors
-/// When something stands there, the directory cannot be written, or the name is longer than 107
-/// bytes.
-pub fn listen(path: &Path) -> Result<UnixListener, Error> {
-    let listener = UnixListener::bind(path).map_err(Error::path("bind", path))?;
-    listener.set_nonblocking(true).map_err(Error::path("fcntl", path))?;
-    Ok(listener)
-}
-
-/// Connects without waiting: a queue that is full (`EAGAIN`) is not stood in.
+/// Connects to a socket in the file system without waiting: a queue that is full (`EAGAIN`) is not
+/// stood in.
 ///
 /// # Errors
 /// When the calling user may not connect, or the name is longer than 107 bytes.
 pub fn connect(path: &Path) -> Result<Reached, Error> {
     let address = SocketAddrUnix::new(path).map_err(Error::path("connect", path))?;
+    reach(&address, Error::path("connect", path))
+}
+
+fn reach(address: &SocketAddrUnix, failed: impl FnOnce(Errno) -> Error) -> Result<Reached, Error> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(Error::call("socket"))?;
-    match rustix::net::connect(&socket, &address) {
+    match rustix::net::connect(&socket, address) {
         Ok(()) => Ok(Reached::Somebody(socket.into())),
         Err(Errno::AGAIN) => Ok(Reached::Busy),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(Reached::Nobody),
-        Err(errno) => Err(Error::path("connect", path)(errno)),
+        Err(errno) => Err(failed(errno)),
     }
 }
 
@@ -68,7 +61,7 @@ pub fn peer_uid(connection: impl AsFd) -> Result<u32, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Read};
+    use std::{fs, io::Read, os::unix::net::UnixListener};
 
     use super::*;
 
@@ -77,8 +70,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.sock");
         assert!(matches!(connect(&path), Ok(Reached::Nobody)), "there is no socket");
-        let listener = listen(&path).unwrap();
-        listen(&path).unwrap_err();
+        let listener = UnixListener::bind(&path).unwrap();
         let Ok(Reached::Somebody(mut near)) = connect(&path) else { panic!("somebody listens") };
         let mut byte = [0];
         let waits = near.read(&mut byte).unwrap_err();

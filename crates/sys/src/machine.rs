@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use rustix::fs::{Access, AtFlags};
+use rustix::{
+    fs::{Access, AtFlags},
+    rand::GetRandomFlags,
+};
 
 use crate::{Error, privileges::User};
 
@@ -32,6 +35,18 @@ pub fn kernel_release() -> String {
 #[must_use]
 pub fn architecture() -> String {
     rustix::system::uname().machine().to_string_lossy().into_owned()
+}
+
+/// A number that nobody can guess (`getrandom(2)`).
+///
+/// # Errors
+/// When the kernel has no such call.
+pub fn random() -> Result<u64, Error> {
+    let mut bytes = [0; 8];
+    // Up to 256 bytes come whole.
+    rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())
+        .map_err(Error::call("getrandom"))?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// The id of this boot (`/proc/sys/kernel/random/boot_id`).

@@ -2,6 +2,7 @@
 //! ending with one's parent, and not keeping descriptors by accident.
 
 mod pidfd;
+mod status;
 
 use std::{
     fs, io, mem,
@@ -19,7 +20,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-pub use self::pidfd::PidFd;
+pub use self::{pidfd::PidFd, status::Status};
 use crate::Error;
 
 /// The length of a container's whole id, in hexadecimal digits.

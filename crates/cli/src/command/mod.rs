@@ -26,7 +26,7 @@ pub(crate) fn run(whaletap: Whaletap) -> Result<ExitCode, Failure> {
         Command::Ls(flags) => list::run(&flags, global, &surroundings),
         Command::Capture(flags) => capture::run(*flags, global, &surroundings),
         Command::Record(flags) => record::run(*flags, global, &surroundings),
-        Command::Status(flags) => status::run(&flags, global, &surroundings),
+        Command::Status(flags) => status::run(&flags, global),
         Command::Exec(flags) => exec::run(flags, global, &surroundings),
         Command::Helper(flags) => helper::run(&flags, global, &surroundings),
         Command::Completion(flags) => completion::completion(flags.shell),

@@ -6,18 +6,13 @@ use super::{text, to_stdout};
 use crate::{
     exit::{Exit, Failure},
     flags::{GlobalFlags, ListFormat, StatusFlags},
-    high::{Surroundings, runtime_directory},
     show,
     terminal::{Level, safe},
 };
 
 /// `whaletap status`.
-pub(super) fn run(
-    flags: &StatusFlags,
-    global: &GlobalFlags,
-    surroundings: &Surroundings,
-) -> Result<ExitCode, Failure> {
-    let found = ask(runtime_directory(surroundings).as_deref(), flags.pid);
+pub(super) fn run(flags: &StatusFlags, global: &GlobalFlags) -> Result<ExitCode, Failure> {
+    let found = ask(flags.pid)?;
     let exit = exit(&found, flags.pid)?;
     let reports = &found.reports;
     let lines = match flags.format {

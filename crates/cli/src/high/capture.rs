@@ -5,7 +5,7 @@ use session::{
     Autostop, Compression, Format, Output, Request, RingBuffer, Rotation, Sandbox, Selection,
 };
 
-use super::{Surroundings, endpoint, reach, runtime_directory};
+use super::{Surroundings, endpoint, reach};
 use crate::{
     exit::Failure,
     flags::{
@@ -100,7 +100,6 @@ pub(crate) fn capture(
         socket_per_interface: flags.resources.socket_per_interface,
         command_line: surroundings.command_line.clone(),
         application: format!("whaletap {}", env!("CARGO_PKG_VERSION")),
-        runtime_directory: runtime_directory(surroundings),
         directory: surroundings
             .directory
             .clone()

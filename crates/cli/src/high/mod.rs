@@ -6,7 +6,7 @@ mod engine;
 mod list;
 mod reach;
 mod record;
-mod status;
+mod runtime_directory;
 mod surroundings;
 
 pub(crate) use capture::capture;
@@ -14,5 +14,5 @@ pub(crate) use engine::endpoint;
 pub(crate) use list::query;
 pub(crate) use reach::reach;
 pub(crate) use record::record;
-pub(crate) use status::runtime_directory;
+pub(crate) use runtime_directory::runtime_directory;
 pub(crate) use surroundings::Surroundings;

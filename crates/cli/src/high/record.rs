@@ -5,7 +5,7 @@ use session::{Autostop, Format, On, Output, Recording, Request, Rotation, Spilli
 use super::{
     Surroundings,
     capture::{compression, direction, interfaces, level, sandbox, selection, snaplen},
-    endpoint, reach, runtime_directory,
+    endpoint, reach,
 };
 use crate::{
     exit::{Exit, Failure},
@@ -87,7 +87,6 @@ pub(crate) fn record(
         align_clock: flags.resources.align_clock,
         sandbox: sandbox(&flags.resources),
         socket_per_interface: flags.resources.socket_per_interface,
-        runtime_directory: runtime_directory(surroundings),
         command_line: surroundings.command_line.clone(),
         application: format!("whaletap {}", env!("CARGO_PKG_VERSION")),
         directory,

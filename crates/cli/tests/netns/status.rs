@@ -2,14 +2,17 @@
 
 use std::{
     fs,
-    os::unix::{
-        fs::{MetadataExt, PermissionsExt, symlink},
-        net::UnixStream,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::MetadataExt,
+            net::{SocketAddr, UnixStream},
+        },
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use lab::{Finished, Net, Program};
+use lab::{Finished, Namespace, Net, Program};
 
 use crate::{
     names, scratch, send,
@@ -21,9 +24,23 @@ const PERSON: u32 = 54_330;
 /// And somebody else.
 const OTHER: u32 = 54_331;
 
-/// `whaletap status` with these words, where sessions have this runtime directory.
-fn status(runtime: &Path, words: &[&str]) -> Finished {
-    whaletap(["status"]).args(words).env("XDG_RUNTIME_DIR", runtime).finish().unwrap()
+/// `whaletap status PID`. Without a number it would tell of other tests' sessions, too: they are all
+/// root's.
+fn status(pid: u32) -> Finished {
+    whaletap(["status", &pid.to_string()]).finish().unwrap()
+}
+
+/// Under which name a session listens, if it does.
+fn name(pid: u32) -> Option<String> {
+    let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+    let begin = format!("@whaletap/{pid}/");
+    let mut words = sockets.split_ascii_whitespace();
+    words.find(|word| word.starts_with(&begin)).map(|word| word[1..].to_owned())
+}
+
+fn connect(pid: u32) -> UnixStream {
+    let address = SocketAddr::from_abstract_name(name(pid).unwrap()).unwrap();
+    UnixStream::connect_addr(&address).unwrap()
 }
 
 /// A JSON field of a line, as text: enough for one that comes once in it.
@@ -33,26 +50,21 @@ fn field<'a>(line: &'a str, key: &str) -> &'a str {
     rest.split([',', '}']).next().unwrap()
 }
 
-fn socket(runtime: &Path, pid: u32) -> PathBuf {
-    runtime.join("whaletap").join(format!("{pid}.sock"))
-}
-
 #[test]
 fn two_sessions_at_once_are_told_apart() {
-    let (_net, a, b) = Net::pair().unwrap();
-    let (runtime, at) = scratch();
-    let runtime = runtime.path();
-    let start = |words: &[String]| {
-        let program = whaletap(["capture"]).args(words).env("XDG_RUNTIME_DIR", runtime);
-        Whaletap::start(program)
-    };
+    let (mut net, a, b) = Net::pair().unwrap();
+    let (directory, at) = scratch();
+    // Sessions of one network namespace see each other, and here are no other tests'.
+    let room = net.namespace().unwrap();
+    let start = |words: &[String]| Whaletap::start(whaletap(["capture"]).args(words).inside(&room));
+    let status = |words: &[&str]| status_inside(&room, words);
     let file = |name: &str| at(name).display().to_string();
     let mut both = start(&[selector(&a), selector(&b), "-w".into(), file("both.pcapng")]);
     let one = start(&[selector(&b), "-w".into(), file("one.pcapng"), "-i".into(), "eth0".into()]);
     let sent = send(&a, "send --dev eth0 --count 700");
     both.wait_for(2 * sent);
 
-    let finished = status(runtime, &["--format", "json"]);
+    let finished = status(&["--format", "json"]);
     assert_eq!((finished.code(), &*finished.stderr), (Some(0), ""));
     let text = finished.stdout_text();
     let line = |pid: u32| {
@@ -96,7 +108,7 @@ fn two_sessions_at_once_are_told_apart() {
     }
 
     // The table has a row for each target; of one session alone where its process is named.
-    let table = status(runtime, &[&both.pid().to_string()]).stdout_text();
+    let table = status(&[&both.pid().to_string()]).stdout_text();
     let rows: Vec<&str> = table.lines().collect();
     assert_eq!(rows.len(), 3, "{table}");
     assert!(rows[0].trim_start().starts_with("PID   NAME"), "{table}");
@@ -106,75 +118,80 @@ fn two_sessions_at_once_are_told_apart() {
         }
         assert!(row.ends_with("   both.pcapng"), "{row}");
     }
-    let whole = status(runtime, &["--no-trunc", &both.pid().to_string()]).stdout_text();
+    let whole = status(&["--no-trunc", &both.pid().to_string()]).stdout_text();
     assert!(whole.contains(&file("both.pcapng")), "{whole}");
 
-    // An end in good order takes the socket away, out of Landlock's reach or not.
     let pid = both.pid();
-    assert!(socket(runtime, pid).exists());
     both.stop().assert_adds_up();
-    assert!(!socket(runtime, pid).exists());
-    let gone = status(runtime, &[&pid.to_string()]);
+    let gone = status(&[&pid.to_string()]);
     assert_eq!((gone.code(), &*gone.stdout_text()), (Some(3), ""));
     assert!(gone.stderr.contains(&format!("no session of yours runs as process {pid}")));
     one.stop();
-    assert_eq!(names(&runtime.join("whaletap")), [""; 0]);
+    let nothing = status(&[]);
+    assert_eq!((nothing.code(), &*nothing.stdout_text()), (Some(0), ""));
+    assert!(nothing.stderr.contains("no session of yours runs"), "{nothing:?}");
+    assert_eq!(names(directory.path()), ["both.pcapng", "one.pcapng"]);
 }
 
+fn status_inside(room: &Namespace, words: &[&str]) -> Finished {
+    whaletap(["status"]).args(words).inside(room).finish().unwrap()
+}
+
+/// However it ends, there is no name and no file left.
 #[test]
-fn what_a_killed_session_leaves_is_swept() {
+fn a_killed_session_leaves_nothing() {
     let (_net, _a, b) = Net::pair().unwrap();
-    let (runtime, at) = scratch();
-    let runtime = runtime.path();
-    let start = |name: &str| {
-        let program = whaletap(["capture", &selector(&b), "-w"]).arg(at(name));
-        Whaletap::start(program.env("XDG_RUNTIME_DIR", runtime))
+    let (directory, at) = scratch();
+    let places = ["own", "tmp"].map(at);
+    places.iter().for_each(|place| fs::create_dir(place).unwrap());
+    let start = |file: &str| {
+        let program = whaletap(["capture", &selector(&b), "-w", file]);
+        let program = program.current_dir(directory.path());
+        program.env("XDG_RUNTIME_DIR", &places[0]).env("TMPDIR", &places[1])
     };
-    // By whoever asks, and by the next one that starts.
-    for way in ["asked", "started"] {
-        let ours = start("x.pcapng");
-        let left = socket(runtime, ours.pid());
-        let pid = ours.pid().to_string();
-        ours.running.kill();
-        assert!(left.exists(), "nobody was there to remove it");
-        if way == "asked" {
-            assert_eq!(status(runtime, &[&pid]).code(), Some(3));
-        } else {
-            start("y.pcapng").stop();
-        }
-        assert!(!left.exists(), "{way}");
-    }
-    // Two signals leave nothing, either.
+    let ours_in_run = || {
+        let mut ours = names(Path::new("/run"));
+        ours.retain(|name| name.contains("whaletap") && !name.starts_with("whaletap-lab"));
+        ours
+    };
+    let before = ours_in_run();
+    let ours = Whaletap::start(start("x.pcapng"));
+    let pid = ours.pid();
+    assert!(name(pid).is_some());
+    ours.running.kill();
+    assert_eq!(name(pid), None);
+    assert_eq!(status(pid).code(), Some(3));
+    // And where two signals end it without its own doing.
     let (reader, writer) = std::io::pipe().unwrap();
-    let program = whaletap(["capture", &selector(&b), "-w", "-"]).stdout_to(writer);
-    let ours = Whaletap::start(program.env("XDG_RUNTIME_DIR", runtime));
-    let left = socket(runtime, ours.pid());
-    assert!(left.exists());
+    let ours = Whaletap::start(start("-").stdout_to(writer));
+    let pid = ours.pid();
+    assert!(name(pid).is_some());
     ours.signal("INT");
     ours.signal("INT");
     ours.running.wait_at_most(LIMIT).unwrap();
-    assert!(!left.exists());
+    assert_eq!(name(pid), None);
     drop(reader);
+    assert_eq!(names(directory.path()), ["own", "tmp", "x.pcapng"]);
+    assert!(places.iter().all(|place| names(place).is_empty()));
+    assert_eq!(ours_in_run(), before);
 }
 
-/// `command status` as somebody.
-fn status_as(command: &Path, uid: u32, runtime: Option<&Path>) -> Finished {
-    let program = Program::new("setpriv")
-        .args([format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".to_owned()])
-        .arg(command)
-        .args(["status", "--format", "json"]);
-    let program = match runtime {
-        Some(runtime) => program.env("XDG_RUNTIME_DIR", runtime),
-        None => program.env_remove("XDG_RUNTIME_DIR"),
-    };
-    program.finish().unwrap()
+/// A command as somebody.
+fn as_user(uid: u32, command: &Path) -> Program {
+    let ids = [format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".to_owned()];
+    Program::new("setpriv").args(ids).arg(command)
 }
+
+/// Connects to the name in `$ARGV[0]`, and prints what it is told. A perl is in every Debian.
+const CONNECTS: &str = "socket(S, AF_UNIX, SOCK_STREAM, 0) or die $!; \
+                        connect(S, pack('Sa*', AF_UNIX, \"\\0$ARGV[0]\")) or die $!; print <S>";
 
 #[test]
 fn behind_sudo_it_is_the_persons_and_nobody_elses() {
     let (_net, _a, b) = Net::pair().unwrap();
     let (directory, at) = scratch();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let everybodys = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(directory.path(), everybodys).unwrap();
     // Not every directory on the way to the one that cargo built in is everybody's.
     let command = at("whaletap");
     fs::copy(env!("CARGO_BIN_EXE_whaletap"), &command).unwrap();
@@ -182,60 +199,56 @@ fn behind_sudo_it_is_the_persons_and_nobody_elses() {
     std::os::unix::fs::chown(at("own"), Some(PERSON), Some(PERSON)).unwrap();
     let program = whaletap(["capture", &selector(&b), "-w"])
         .arg(at("own/x.pcapng"))
-        .env_remove("XDG_RUNTIME_DIR")
         .env("SUDO_UID", PERSON.to_string())
         .env("SUDO_GID", PERSON.to_string())
         .env("SUDO_USER", "somebody");
     let ours = Whaletap::start(program);
-    let listening = PathBuf::from(format!("/run/whaletap-{PERSON}"));
-    let socket = listening.join(format!("{}.sock", ours.pid()));
-    for (path, mode) in [(&listening, 0o700), (&socket, 0o600)] {
-        let found = fs::symlink_metadata(path).unwrap();
-        assert_eq!((found.uid(), found.gid()), (PERSON, PERSON), "{}", path.display());
-        assert_eq!(found.mode() & 0o777, mode, "{}", path.display());
-    }
     let begin = format!("{{\"pid\":{},", ours.pid());
     let sees = |finished: &Finished| finished.stdout_text().contains(&begin);
-    let own = status_as(&command, PERSON, None);
+    let status = ["status", "--format", "json"];
+    let own = as_user(PERSON, &command).args(status).finish().unwrap();
     assert!(sees(&own) && own.code() == Some(0), "{own:?}");
     let user = format!("\"user\":{{\"uid\":{PERSON},\"name\":\"somebody\"}}");
     assert!(own.stdout_text().contains(&user), "{own:?}");
-    let root = whaletap(["status", "--format", "json"]).finish().unwrap();
+    let root = whaletap(status).finish().unwrap();
     assert!(sees(&root), "{root:?}");
-    let other = status_as(&command, OTHER, None);
-    assert_eq!((other.code(), &*other.stdout_text()), (Some(0), ""), "{other:?}");
-    assert!(other.stderr.contains("no session of yours runs"), "{other:?}");
-
-    // Nor does the session itself tell anything when the way there was opened.
-    for path in [&listening, &socket] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    // Another user, and root of a container with the machine's network.
+    let other = as_user(OTHER, &command).args(status);
+    let contained = Program::new("unshare").args(["--pid", "--fork", "--mount-proc"]);
+    for stranger in [other, contained.arg(&command).args(status)] {
+        let told = stranger.finish().unwrap();
+        assert_eq!((told.code(), &*told.stdout_text()), (Some(0), ""), "{told:?}");
+        assert!(told.stderr.contains("no session of yours runs"), "{told:?}");
     }
-    fs::create_dir(at("view")).unwrap();
-    symlink(&listening, at("view/whaletap")).unwrap();
-    let look = |uid: u32| status_as(&command, uid, Some(&at("view")));
-    assert!(sees(&look(PERSON)));
-    let refused = look(OTHER);
-    assert_eq!((refused.code(), &*refused.stdout_text()), (Some(5), ""), "{refused:?}");
-    assert!(refused.stderr.contains("does not answer"), "{refused:?}");
+
+    // They do not even ask: the session itself tells them nothing, either.
+    let name = name(ours.pid()).unwrap();
+    let asks = |program: Program| {
+        let program = program.args(["-MSocket", "-e", CONNECTS, &name]);
+        program.finish().unwrap().success().unwrap().stdout_text()
+    };
+    let perl = Path::new("/usr/bin/perl");
+    for may in [as_user(PERSON, perl), Program::new(perl)] {
+        assert!(asks(may).starts_with(&begin));
+    }
+    let contained = Program::new("unshare").args(["--pid", "--fork"]).arg(perl);
+    for stranger in [as_user(OTHER, perl), contained] {
+        assert_eq!(asks(stranger), "");
+    }
     ours.stop();
-    assert!(!socket.exists());
-    let _ = fs::remove_dir(&listening);
 }
 
 /// Whoever connects and does not read, or goes away, holds up neither the capture nor others.
 #[test]
 fn a_hostile_reader_holds_up_nobody() {
     let (_net, a, b) = Net::pair().unwrap();
-    let (runtime, at) = scratch();
-    let runtime = runtime.path();
-    let program = whaletap(["capture", &selector(&b), "-w"]).arg(at("x.pcapng"));
-    let mut ours = Whaletap::start(program.env("XDG_RUNTIME_DIR", runtime));
-    let socket = socket(runtime, ours.pid());
+    let (_directory, at) = scratch();
+    let mut ours = Whaletap::start(whaletap(["capture", &selector(&b), "-w"]).arg(at("x.pcapng")));
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", ours.pid())).unwrap().count();
     let before = descriptors();
-    let held: Vec<UnixStream> = (0..300).map(|_| UnixStream::connect(&socket).unwrap()).collect();
-    (0..300).for_each(|_| drop(UnixStream::connect(&socket).unwrap()));
-    let found = status(runtime, &[&ours.pid().to_string()]);
+    let held: Vec<UnixStream> = (0..300).map(|_| connect(ours.pid())).collect();
+    (0..300).for_each(|_| drop(connect(ours.pid())));
+    let found = status(ours.pid());
     assert_eq!(found.code(), Some(0), "{found:?}");
     eventually("no descriptor is held for them", LIMIT, || descriptors() == before);
     drop(held);
@@ -250,12 +263,10 @@ fn a_hostile_reader_holds_up_nobody() {
 #[test]
 fn a_session_that_does_not_answer_is_told() {
     let (_net, _a, b) = Net::pair().unwrap();
-    let (runtime, at) = scratch();
-    let runtime = runtime.path();
-    let program = whaletap(["capture", &selector(&b), "-w"]).arg(at("x.pcapng"));
-    let ours = Whaletap::start(program.env("XDG_RUNTIME_DIR", runtime));
+    let (_directory, at) = scratch();
+    let ours = Whaletap::start(whaletap(["capture", &selector(&b), "-w"]).arg(at("x.pcapng")));
     send_signal(ours.pid(), "STOP");
-    let found = status(runtime, &[&ours.pid().to_string()]);
+    let found = status(ours.pid());
     send_signal(ours.pid(), "CONT");
     assert_eq!((found.code(), &*found.stdout_text()), (Some(5), ""), "{found:?}");
     let told = format!("session {} does not answer", ours.pid());

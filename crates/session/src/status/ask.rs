@@ -1,16 +1,17 @@
 use std::{
     io::{self, Read},
     os::unix::net::UnixStream,
-    path::Path,
     time::{Duration, Instant},
 };
 
 use sys::{
-    local::{self, Reached},
+    local::{self, Reached, abstract_name},
     privileges,
+    process::Status,
 };
 
-use super::{Report, place};
+use super::{Report, name};
+use crate::Error;
 
 /// The longest report that is read, in bytes.
 pub const MAX_REPORT: u64 = 16 << 20;
@@ -37,38 +38,44 @@ pub struct Silent {
     pub why: io::Error,
 }
 
-/// Asks every session of this user, or the one of this process only; root asks everybody's.
-/// `runtime` is `XDG_RUNTIME_DIR`. Sockets that ended sessions have left are removed on the way.
-#[must_use]
-pub fn ask(runtime: Option<&Path>, only: Option<u32>) -> Found {
+/// Asks every session of this user, or the one of this process only; root asks everybody's. They
+/// are those of this network namespace.
+///
+/// # Errors
+/// When /proc is not mounted, or shows processes only.
+pub fn ask(only: Option<u32>) -> Result<Found, Error> {
     let mut found = Found::default();
     let ends = Instant::now() + ALL_WITHIN;
-    for directory in place::all(runtime, privileges::own_uid()) {
-        for (pid, path) in place::sockets(&directory) {
-            if only.is_some_and(|only| only != pid) {
-                continue;
+    for (pid, name) in name::all()? {
+        if only.is_some_and(|only| only != pid) {
+            continue;
+        }
+        let answer = match abstract_name::connect(&name)? {
+            Reached::Somebody(stream) if is_ours(&stream) => read(stream, ends),
+            Reached::Busy if Status::of(pid).is_ok_and(|status| is_own(status.uid)) => {
+                Err(io::ErrorKind::TimedOut.into())
             }
-            let answer = match local::connect(&path) {
-                Ok(Reached::Somebody(stream)) => read(stream, ends),
-                Ok(Reached::Busy) => Err(io::ErrorKind::TimedOut.into()),
-                Ok(Reached::Nobody) => {
-                    place::sweep_one(pid, &path);
-                    continue;
-                }
-                // Somebody else's.
-                Err(error) if error.is_permission() => continue,
-                Err(error) => Err(io::Error::other(error)),
-            };
-            match answer {
-                Ok(report) => found.reports.push(report),
-                // It has ended meanwhile.
-                Err(_) if !path.exists() => {}
-                Err(why) => found.silent.push(Silent { pid, why }),
-            }
+            // Somebody else's, or it has ended meanwhile.
+            Reached::Somebody(_) | Reached::Busy | Reached::Nobody => continue,
+        };
+        match answer {
+            Ok(report) => found.reports.push(report),
+            Err(_) if matches!(abstract_name::connect(&name), Ok(Reached::Nobody)) => {}
+            Err(why) => found.silent.push(Silent { pid, why }),
         }
     }
     found.reports.sort_by_key(|report| (report.since, report.pid));
-    found
+    Ok(found)
+}
+
+/// Whether a session is this user's. Anybody can listen under such a name.
+fn is_ours(stream: &UnixStream) -> bool {
+    local::peer_uid(stream).is_ok_and(is_own) && name::is_from_here(stream)
+}
+
+fn is_own(uid: u32) -> bool {
+    let own = privileges::own_uid();
+    own == 0 || uid == own
 }
 
 fn read(mut stream: UnixStream, ends: Instant) -> io::Result<Report> {

@@ -1,26 +1,21 @@
 use std::{
     cell::{Cell, RefCell},
-    fs::{self, Permissions},
     io::{self, Write},
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::{
-            fs::PermissionsExt,
-            net::{UnixListener, UnixStream},
-        },
+        unix::net::{UnixListener, UnixStream},
     },
-    path::{Path, PathBuf},
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use sys::{
-    local::{self, Reached},
+    local::{self, abstract_name},
     poll::{Alarm, Poller, Trigger},
-    privileges::{self, User},
+    privileges,
 };
 
-use super::{Report, place};
+use super::{Report, name};
 use crate::{Notice, Observer};
 
 /// How long somebody may take to read an answer.
@@ -36,10 +31,9 @@ const KEY_SOCKET: u64 = 0;
 const KEY_ALARM: u64 = 1;
 const KEY_ANSWER: u64 = 2;
 
-/// The ear of a session, which waits for nobody. Its socket goes when this is dropped.
+/// The ear of a session, which waits for nobody.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    path: PathBuf,
     /// Who is answered, besides root.
     uid: u32,
     socket: UnixListener,
@@ -61,69 +55,29 @@ struct Answer {
 }
 
 impl Listener {
-    /// Listens for who asks for the status of this process, which is about to become `user`
-    /// (`None`: stays who it is). To be called while there are the rights to make a directory for
-    /// that user; `runtime` is `XDG_RUNTIME_DIR`. `None` when it cannot be: a capture needs no
-    /// listener, and the reason is told.
-    ///
-    /// # Privileges
-    /// `CAP_SETUID` and `CAP_SETGID` for another user, and `CAP_CHOWN` below /run.
-    pub(crate) fn open(
-        runtime: Option<&Path>,
-        user: Option<&User>,
-        observer: &mut dyn Observer,
-    ) -> Option<Self> {
-        let uid = user.map_or_else(privileges::own_uid, |user| user.uid);
-        let directory = place::of_session(runtime, uid);
-        match Self::open_in(&directory, uid, user) {
+    /// Listens for who asks for the status of this process, as the user that it is now. `None` when
+    /// it cannot be: a capture needs no listener, and the reason is told.
+    pub(crate) fn open(observer: &mut dyn Observer) -> Option<Self> {
+        match Self::listen() {
             Ok(listener) => Some(listener),
             Err(error) => {
-                let text = format!(
-                    "`whaletap status` will not see this session: {}: {error}",
-                    directory.display()
-                );
+                let text = format!("`whaletap status` will not see this session: {error}");
                 observer.notice(Notice::Remark { text: &text });
                 None
             }
         }
     }
 
-    fn open_in(directory: &Path, uid: u32, user: Option<&User>) -> io::Result<Self> {
-        if place::is_roots(directory) {
-            place::make(directory, uid, user)?;
-        }
-        let path = place::socket(directory, std::process::id());
-        let open = || {
-            if !place::is_roots(directory) {
-                place::make(directory, uid, None)?;
-            }
-            place::sweep(directory);
-            if matches!(local::connect(&path), Ok(Reached::Nobody)) && path.exists() {
-                // Of a process that had our number.
-                fs::remove_file(&path)?;
-            }
-            let socket = local::listen(&path).map_err(io::Error::other)?;
-            fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-            Ok::<_, io::Error>(socket)
-        };
-        let socket = match user {
-            Some(user) => privileges::on_behalf(user, open).map_err(io::Error::other)?,
-            None => open(),
-        }?;
-        Self::new(path.clone(), uid, socket).map_err(io::Error::other)
+    fn listen() -> Result<Self, sys::Error> {
+        Self::new(abstract_name::listen(&name::own()?)?)
     }
 
-    fn new(path: PathBuf, uid: u32, socket: UnixListener) -> Result<Self, sys::Error> {
+    fn new(socket: UnixListener) -> Result<Self, sys::Error> {
         let (poller, alarm) = (Poller::new()?, Alarm::new()?);
         poller.add(&socket, KEY_SOCKET, Trigger::Level)?;
         poller.add(&alarm, KEY_ALARM, Trigger::Level)?;
         let (waiting, rests) = (RefCell::default(), Cell::new(false));
-        Ok(Self { path, uid, socket, poller, alarm, waiting, rests })
-    }
-
-    /// Where its socket is: from there it has to be removed at the end.
-    pub(crate) fn directory(&self) -> &Path {
-        self.path.parent().unwrap_or(&self.path)
+        Ok(Self { uid: privileges::own_uid(), socket, poller, alarm, waiting, rests })
     }
 
     /// Answers who has asked, and goes on with those who have not read all of their answer. To be
@@ -172,23 +126,16 @@ impl Listener {
         }
     }
 
-    /// Whether a connection is the session's user's or root's. The directory keeps others away,
-    /// unless somebody has opened it.
+    /// Whether a connection is the session's user's or root's, and comes from no container.
     fn may_ask(&self, stream: &UnixStream) -> bool {
         local::peer_uid(stream).is_ok_and(|uid| uid == self.uid || uid == 0)
+            && name::is_from_here(stream)
     }
 }
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poller.as_fd()
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // What is left is swept by the next one.
-        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -220,28 +167,39 @@ fn encode(report: &Report) -> Rc<[u8]> {
 mod tests {
     use std::{io::Read, process::Command, thread};
 
+    use sys::{local::Reached, privileges::User};
+
     use super::*;
     use crate::status::{Found, ask, report::tests::report};
 
     struct Silence;
     impl Observer for Silence {}
 
-    fn open(runtime: &Path) -> Listener {
-        Listener::open(Some(runtime), None, &mut Silence).unwrap()
+    fn open() -> Listener {
+        Listener::open(&mut Silence).unwrap()
     }
 
     fn is_readable(listener: &Listener) -> bool {
         sys::poll::is_readable(listener).unwrap()
     }
 
-    fn connect(listener: &Listener) -> UnixStream {
-        UnixStream::connect(&listener.path).unwrap()
+    fn name(listener: &Listener) -> String {
+        use std::os::linux::net::SocketAddrExt;
+
+        let address = listener.socket.local_addr().unwrap();
+        String::from_utf8(address.as_abstract_name().unwrap().to_vec()).unwrap()
     }
 
-    /// The same as another user.
-    fn connect_as(user: &User, listener: &Listener) -> UnixStream {
-        let path = &listener.path;
-        privileges::on_behalf(user, || UnixStream::connect(path)).unwrap().unwrap()
+    fn connect(listener: &Listener) -> UnixStream {
+        connect_to(&name(listener))
+    }
+
+    fn connect_to(name: &str) -> UnixStream {
+        let Ok(Reached::Somebody(stream)) = abstract_name::connect(name) else {
+            panic!("it listens")
+        };
+        stream.set_nonblocking(false).unwrap();
+        stream
     }
 
     fn read(mut stream: UnixStream) -> String {
@@ -252,13 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_gets_a_report_and_the_socket_goes() {
-        let runtime = tempfile::tempdir().unwrap();
-        let listener = open(runtime.path());
-        let path = runtime.path().join(format!("whaletap/{}.sock", std::process::id()));
-        assert_eq!(listener.path, path);
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&path), mode(listener.directory())), (0o600, 0o700));
+    fn who_asks_gets_a_report_and_the_name_goes() {
+        let listener = open();
+        let name = name(&listener);
+        assert!(name::all().unwrap().contains(&(std::process::id(), name.clone())));
         assert!(!is_readable(&listener));
         let asked = Cell::new(0);
         let tell = || {
@@ -278,13 +233,12 @@ mod tests {
         listener.answer(&tell);
         assert_eq!(asked.get(), 1, "nobody has asked");
         drop(listener);
-        assert!(!path.exists());
+        assert!(name::all().unwrap().iter().all(|(_, other)| *other != name));
     }
 
     #[test]
     fn who_does_not_read_holds_up_nobody() {
-        let runtime = tempfile::tempdir().unwrap();
-        let listener = open(runtime.path());
+        let listener = open();
         // More than fits between two processes.
         let long = report(5000);
         let tell = || long.clone();
@@ -318,67 +272,88 @@ mod tests {
 
     #[test]
     fn another_user_is_refused() {
-        let runtime = tempfile::tempdir().unwrap();
-        let listener = open(runtime.path());
-        // Somebody has opened the way there, by mistake.
-        for path in [runtime.path(), listener.directory(), &listener.path] {
-            fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
-        }
+        let listener = open();
         let nobody = User { uid: 65_534, gid: 65_534, groups: Vec::new() };
-        let theirs = connect_as(&nobody, &listener);
+        let at = name(&listener);
+        let theirs = privileges::on_behalf(&nobody, || connect_to(&at)).unwrap();
         listener.answer(&|| panic!("there is nobody to tell"));
         assert_eq!(read(theirs), "");
     }
 
     #[test]
-    fn for_another_user_it_is_theirs() {
-        let runtime = tempfile::tempdir().unwrap();
+    fn the_user_and_root_are_answered() {
         let somebody = User { uid: 54_321, gid: 54_322, groups: Vec::new() };
-        let chown = std::os::unix::fs::chown;
-        chown(runtime.path(), Some(somebody.uid), Some(somebody.gid)).unwrap();
-        let listener = Listener::open(Some(runtime.path()), Some(&somebody), &mut Silence).unwrap();
-        let of = |path: &Path| {
-            let found = fs::metadata(path).unwrap();
-            (std::os::unix::fs::MetadataExt::uid(&found), found.permissions().mode() & 0o777)
-        };
-        assert_eq!(of(listener.directory()), (somebody.uid, 0o700));
-        assert_eq!(of(&listener.path), (somebody.uid, 0o600));
-        let theirs = connect_as(&somebody, &listener);
-        let roots = connect(&listener);
+        let listen = || abstract_name::listen(&name::own().unwrap()).unwrap();
+        let socket = privileges::on_behalf(&somebody, listen).unwrap();
+        let listener = Listener { uid: somebody.uid, ..Listener::new(socket).unwrap() };
+        let at = name(&listener);
+        let theirs = privileges::on_behalf(&somebody, || connect_to(&at)).unwrap();
+        let both = [theirs, connect_to(&at)];
+        assert_eq!(local::peer_uid(&both[1]).unwrap(), somebody.uid, "who asks can prove it");
         listener.answer(&|| report(1));
-        for stream in [theirs, roots] {
+        for stream in both {
             serde_json::from_str::<Report>(&read(stream)).unwrap();
+        }
+    }
+
+    /// Root of a container with the machine's network is user 0 as well.
+    #[test]
+    fn who_is_in_a_container_is_refused() {
+        const CONNECTS: &str = "socket(S, AF_UNIX, SOCK_STREAM, 0) or die $!; \
+                                connect(S, pack('Sa*', AF_UNIX, \"\\0$ARGV[0]\")) or die $!; \
+                                print 'it says: ', <S>";
+        let listener = open();
+        let perl = ["perl", "-MSocket", "-e", CONNECTS, &name(&listener)];
+        for (way, is_answered) in [(&[][..], true), (&["unshare", "--pid", "--fork"], false)] {
+            let words = [way, &perl].concat();
+            let mut client = Command::new(words[0])
+                .args(&words[1..])
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let text = client.stdout.take().unwrap();
+            let reader = thread::spawn(move || io::read_to_string(text).unwrap());
+            while !reader.is_finished() {
+                if is_readable(&listener) {
+                    listener.answer(&|| report(1));
+                }
+                thread::yield_now();
+            }
+            assert!(client.wait().unwrap().success());
+            let said = reader.join().unwrap();
+            assert_eq!(said.starts_with("it says: {"), is_answered, "{way:?}: {said}");
+            assert_eq!(said == "it says: ", !is_answered, "{way:?}: {said}");
         }
     }
 
     #[test]
     fn asking_finds_who_answers_and_tells_who_does_not() {
-        let runtime = tempfile::tempdir().unwrap();
-        let directory = runtime.path().join("whaletap");
-        let listener = open(runtime.path());
-        // A process that holds its socket and says nothing, and what a third one has left.
-        let mut sleeper = Command::new("sleep").arg("30").spawn().unwrap();
-        let mute = place::socket(&directory, sleeper.id());
-        let _mute = local::listen(&mute).unwrap();
-        let stale = place::socket(&directory, u32::MAX);
-        drop(local::listen(&stale).unwrap());
-        let path = runtime.path().to_owned();
-        let all = [std::process::id(), sleeper.id(), u32::MAX];
-        let asks = thread::spawn(move || all.map(|pid| ask(Some(&path), Some(pid))));
+        let listener = open();
+        // Processes that are there and say nothing, of which one is not root's to root's eyes, and
+        // one that has ended.
+        let [mute, theirs, gone] = [u32::MAX, u32::MAX - 1, u32::MAX - 2];
+        let listen = |pid| abstract_name::listen(&name::of(pid, 1)).unwrap();
+        let _mute = listen(mute);
+        let nobody = User { uid: 65_534, gid: 65_534, groups: Vec::new() };
+        let _theirs = privileges::on_behalf(&nobody, || listen(theirs)).unwrap();
+        drop(listen(gone));
+        let all = [std::process::id(), mute, theirs, gone];
+        let asks = thread::spawn(move || all.map(|pid| ask(Some(pid)).unwrap()));
         while !asks.is_finished() {
             if is_readable(&listener) {
                 listener.answer(&|| report(1));
             }
             thread::yield_now();
         }
-        let [own, silent, none]: [Found; 3] = asks.join().unwrap();
-        sleeper.kill().unwrap();
-        sleeper.wait().unwrap();
+        let [own, silent, theirs, none]: [Found; 4] = asks.join().unwrap();
         assert_eq!(own.reports, [report(1)]);
         assert!(own.silent.is_empty());
-        assert_eq!(silent.reports, []);
-        assert_eq!(silent.silent[0].pid, all[1]);
+        for (found, pid) in [(&silent, mute), (&theirs, all[2])] {
+            assert_eq!(found.reports, []);
+            assert_eq!(found.silent[0].pid, pid, "root asks everybody's");
+        }
         assert!(none.reports.is_empty() && none.silent.is_empty());
-        assert!(!stale.exists() && mute.exists());
+        let asked = privileges::on_behalf(&nobody, || ask(Some(mute)).unwrap()).unwrap();
+        assert!(asked.reports.is_empty() && asked.silent.is_empty(), "it is root's");
     }
 }

@@ -1,18 +1,18 @@
 //! What a running session says of itself, and who hears it.
 //!
-//! A session listens on a socket of its own, `PID.sock` in a directory that is its user's alone.
-//! Each connection is answered with one JSON object, a [`Report`], and closed; nothing is read from
-//! it. Only the session's user and root are answered. The file goes when the session ends in good
-//! order; one that a session had to leave behind is removed by whoever comes by next.
+//! A session listens on a socket of its own, whose name is in no file system and goes with its
+//! process, however that ends. Each connection is answered with one JSON object, a [`Report`], and
+//! closed; nothing is read from it. Both ends ask the kernel who the other is: only the session's
+//! user and root are answered, and nobody else is believed.
 //!
 //! ```text
-//!  supervisor ── Listener ─── $XDG_RUNTIME_DIR/whaletap/PID.sock ◄── ask() ── whaletap status
-//!                             /run/whaletap-UID/PID.sock
+//!  supervisor ── Listener ─── @whaletap/PID/RANDOM ◄── ask() ── whaletap status
+//!                               found in /proc/net/unix
 //! ```
 
 mod ask;
 mod listener;
-mod place;
+mod name;
 mod report;
 
 pub use ask::{Found, MAX_REPORT, Silent, ask};

@@ -466,8 +466,6 @@ impl<'a> Supervisor<'a> {
                 if since.elapsed() < ONE_REQUEST {
                     return;
                 }
-                // Nobody comes back from there to remove its socket.
-                self.stage.status = None;
                 self.observer.interrupted_twice();
             }
             Signal::Interrupt | Signal::Terminate | Signal::HangUp if self.command_runs => {

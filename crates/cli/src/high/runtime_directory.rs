@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::Surroundings;
 
-/// Where this user's sessions can be asked, as far as the environment says.
+/// Where files of this user's that last as long as the login are, as far as the environment says.
 ///
 /// Source: XDG Base Directory Specification, `XDG_RUNTIME_DIR`; a relative path is to be ignored.
 pub(crate) fn runtime_directory(surroundings: &Surroundings) -> Option<PathBuf> {
