@@ -21,6 +21,7 @@
 //! rustls does not take is left to docker's own `docker system dial-stdio`.
 
 mod api;
+mod bounded;
 mod complaints;
 mod context;
 mod dial;

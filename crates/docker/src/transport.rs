@@ -1,4 +1,5 @@
 use std::{
+    error::Error as StdError,
     future::{Future, poll_fn},
     io,
     pin::Pin,
@@ -13,13 +14,14 @@ use hyper::{
     body::{Body as _, Incoming},
     header::{CONNECTION, UPGRADE},
     http::uri::PathAndQuery,
+    rt::{Read, Write},
     upgrade::{self, Upgraded},
 };
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{
         Client,
-        connect::{Connect, HttpConnector, HttpInfo},
+        connect::{self, Connect, HttpConnector, HttpInfo},
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
@@ -31,6 +33,7 @@ use tower_service::Service;
 
 use crate::{
     Dial,
+    bounded::Bounded,
     complaints::Complaints,
     dial::dial,
     line::{Trace, Wire},
@@ -295,13 +298,16 @@ fn over<C>(
     at_once: Option<usize>,
 ) -> Result<Connection, ApiError>
 where
-    C: Connect + Clone + Send + Sync + 'static,
+    C: Service<Uri> + Clone + Send + Sync + 'static,
+    C::Response: Read + Write + connect::Connection + Unpin + Send + 'static,
+    C::Error: Into<Box<dyn StdError + Send + Sync>>,
+    C::Future: Unpin + Send + 'static,
 {
     let client = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(MAX_IDLE)
-        .build(connector.clone());
+        .build(Bounded(connector.clone()));
     let agreed = AgreedVersion::default();
     let version = agreed.clone();
     let turns = at_once.map(|at_once| Arc::new(Semaphore::new(at_once)));

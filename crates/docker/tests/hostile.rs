@@ -161,6 +161,28 @@ fn an_engine_that_stops_in_the_middle_of_an_answer_is_given_up() {
     assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
 }
 
+/// What it says is kept until its end, which never comes.
+#[test]
+fn an_engine_that_answers_without_end_is_given_up() {
+    let played = PlayedEngine::playing(|path, stream| {
+        if path == "/_ping" {
+            return Some(answer("200 OK", "OK"));
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        while stream.write_all(&[b' '; 1 << 16]).is_ok() {}
+        None
+    });
+    let path = played.as_ref().unwrap().socket();
+    let error = block_on(async {
+        let dial = Arc::new(PathDial(path.clone()));
+        let engine = Engine::connect_through(&Endpoint::unix(path), dial, PATIENT).await.unwrap();
+        engine.list(&[], true).await.unwrap_err()
+    });
+    assert!(matches!(error, Error::NotAnEngine { .. }), "{error:?}");
+    let said = format!("{error} {error:?}");
+    assert!(said.contains("longer than 128 MiB"), "{said}");
+}
+
 #[test]
 fn an_engine_that_hangs_up_breaks_the_connection() {
     for words in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nO"] {
