@@ -2,7 +2,6 @@
 //! ending with one's parent, and not keeping descriptors by accident.
 
 mod pidfd;
-mod status;
 
 use std::{
     fs, io, mem,
@@ -20,7 +19,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-pub use self::{pidfd::PidFd, status::Status};
+pub use self::pidfd::PidFd;
 use crate::Error;
 
 /// The length of a container's whole id, in hexadecimal digits.

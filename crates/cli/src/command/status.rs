@@ -10,6 +10,9 @@ use crate::{
     terminal::{Level, safe},
 };
 
+/// The most sessions of which it is told one by one that they do not answer.
+const MAX_SILENT: usize = 16;
+
 /// `whaletap status`.
 pub(super) fn run(flags: &StatusFlags, global: &GlobalFlags) -> Result<ExitCode, Failure> {
     let found = ask(flags.pid)?;
@@ -34,11 +37,12 @@ pub(super) fn run(flags: &StatusFlags, global: &GlobalFlags) -> Result<ExitCode,
 
 fn exit(found: &Found, pid: Option<u32>) -> Result<Exit, Failure> {
     match (found.reports.len(), found.silent.len(), pid) {
-        (0, 0, Some(pid)) => {
+        (0, 0, Some(pid)) if found.unasked == 0 => {
             let what = format!("no session of yours runs as process {pid}");
             let hint = "`whaletap status` lists those that run; with sudo, everybody's";
             Err(Failure { hint: Some(hint.into()), ..Failure::new(Exit::NoSuchTarget, what) })
         }
+        (0, 0, Some(_)) => Ok(Exit::Partial),
         (_, 0, _) => Ok(Exit::Success),
         _ => Ok(Exit::Partial),
     }
@@ -50,8 +54,16 @@ fn remarks(found: &Found, format: ListFormat) -> Vec<(Level, String)> {
     if found.reports.is_empty() && found.silent.is_empty() {
         lines.push((Level::Info, "no session of yours runs".to_owned()));
     }
-    for silent in &found.silent {
+    for silent in found.silent.iter().take(MAX_SILENT) {
         let line = format!("session {} does not answer: {}", silent.pid, silent.why);
+        lines.push((Level::Warn, line));
+    }
+    let more = found.silent.len().saturating_sub(MAX_SILENT);
+    if more > 0 {
+        lines.push((Level::Warn, format!("{more} more sessions do not answer")));
+    }
+    if found.unasked > 0 {
+        let line = format!("{} more could not be asked, whosever they are", found.unasked);
         lines.push((Level::Warn, line));
     }
     if format == ListFormat::Table {
@@ -86,6 +98,9 @@ mod tests {
         for pid in [None, Some(7)] {
             assert_eq!(exit(&silent, pid).unwrap(), Exit::Partial);
         }
+        let unasked = Found { unasked: 1, ..Found::default() };
+        assert_eq!(exit(&unasked, Some(7)).unwrap(), Exit::Partial);
+        assert_eq!(exit(&unasked, None).unwrap(), Exit::Success, "whosever it is");
         let told = remarks(&silent, ListFormat::Table);
         assert!(told.len() == 1 && told[0].1.starts_with("session 7 does not answer"), "{told:?}");
     }

@@ -8,6 +8,9 @@ use crate::terminal::{Align, Columns, cut};
 /// Columns of a cell, unless cells are wanted whole.
 const MAX_CELL: usize = 40;
 
+/// The same of a name, which is what people copy: root sees what strangers call theirs.
+const MAX_NAME: usize = 250;
+
 /// A row for each target of each session; one for a session that has none.
 pub(crate) fn status_table(reports: &[Report], now: u64, whole: bool) -> Vec<String> {
     let (left, right) = (Align::Left, Align::Right);
@@ -35,7 +38,7 @@ pub(crate) fn status_table(reports: &[Report], now: u64, whole: bool) -> Vec<Str
             let of = |count: fn(&TargetReport) -> String| target.map(count).unwrap_or_default();
             let mut cells = vec![
                 report.pid.to_string(),
-                name.to_owned(),
+                if whole { name.to_owned() } else { cut(name, MAX_NAME).into_owned() },
                 word(state).to_owned(),
                 ago(now, since),
                 of(|target| target.packets.to_string()),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use sys::{
-    local::{self, abstract_name},
+    local::abstract_name,
     poll::{Alarm, Poller, Trigger},
     privileges,
 };
@@ -22,8 +22,10 @@ use crate::{Notice, Observer};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The most answers that wait for their readers. Those that wait longest go first.
 const MAX_WAITING: usize = 8;
-/// The most connections that are taken in one turn.
-const MAX_ACCEPTED: usize = 16;
+/// The most connections that are taken in one turn, and how long others have to wait then: anybody
+/// can connect as often as they like, and the session has other things to do.
+const MAX_ACCEPTED: usize = 64;
+const BREATH: Duration = Duration::from_millis(10);
 /// How long nobody is answered after a failure, as for want of descriptors.
 const REST: Duration = Duration::from_secs(1);
 
@@ -41,7 +43,8 @@ pub(crate) struct Listener {
     poller: Poller,
     alarm: Alarm,
     waiting: RefCell<Vec<Answer>>,
-    rests: Cell<bool>,
+    /// Until when nobody is answered.
+    rests: Cell<Option<Instant>>,
 }
 
 /// An answer on its way.
@@ -76,7 +79,7 @@ impl Listener {
         let (poller, alarm) = (Poller::new()?, Alarm::new()?);
         poller.add(&socket, KEY_SOCKET, Trigger::Level)?;
         poller.add(&alarm, KEY_ALARM, Trigger::Level)?;
-        let (waiting, rests) = (RefCell::default(), Cell::new(false));
+        let (waiting, rests) = (RefCell::default(), Cell::new(None));
         Ok(Self { uid: privileges::own_uid(), socket, poller, alarm, waiting, rests })
     }
 
@@ -85,14 +88,21 @@ impl Listener {
     /// there is somebody for whom it is.
     pub(crate) fn answer(&self, report: &dyn Fn() -> Report) {
         let now = Instant::now();
-        if self.rests.replace(false) {
+        if self.rests.get().is_some_and(|until| until <= now) {
+            self.rests.set(None);
             // Fails only where it was never taken out.
             let _ = self.poller.add(&self.socket, KEY_SOCKET, Trigger::Level);
         }
         let mut text: Option<Rc<[u8]>> = None;
         let mut waiting = self.waiting.borrow_mut();
-        for _ in 0..MAX_ACCEPTED {
-            let Some(stream) = self.accept() else { break };
+        let mut accepted = 0;
+        while self.rests.get().is_none()
+            && let Some(stream) = self.accept()
+        {
+            accepted += 1;
+            if accepted == MAX_ACCEPTED {
+                self.rest(BREATH);
+            }
             if !self.may_ask(&stream) {
                 continue;
             }
@@ -108,7 +118,8 @@ impl Listener {
             answer.is_watched = self.poller.add(&answer.stream, KEY_ANSWER, Trigger::Room).is_ok();
         }
         let next = waiting.iter().map(|answer| answer.until.saturating_duration_since(now)).min();
-        let next = next.or_else(|| self.rests.get().then_some(REST));
+        let rests = self.rests.get().map(|until| until.saturating_duration_since(now));
+        let next = [next, rests].into_iter().flatten().min();
         // An alarm at 0 would be none.
         let next = next.map(|next| next.max(Duration::from_millis(1)));
         self.alarm.set(next.unwrap_or(Duration::ZERO));
@@ -120,16 +131,20 @@ impl Listener {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(_) => {
                 // It would be told again at once, and for as long as descriptors are lacking.
-                self.rests.set(self.poller.remove(&self.socket).is_ok());
+                self.rest(REST);
                 None
             }
         }
     }
 
+    fn rest(&self, time: Duration) {
+        let is_out = self.poller.remove(&self.socket).is_ok();
+        self.rests.set(is_out.then(|| Instant::now() + time));
+    }
+
     /// Whether a connection is the session's user's or root's, and comes from no container.
     fn may_ask(&self, stream: &UnixStream) -> bool {
-        local::peer_uid(stream).is_ok_and(|uid| uid == self.uid || uid == 0)
-            && name::is_from_here(stream)
+        name::peer(stream).is_some_and(|peer| peer.uid == self.uid || peer.uid == 0)
     }
 }
 
@@ -167,10 +182,13 @@ fn encode(report: &Report) -> Rc<[u8]> {
 mod tests {
     use std::{io::Read, process::Command, thread};
 
-    use sys::{local::Reached, privileges::User};
+    use sys::{
+        local::{self, Reached},
+        privileges::User,
+    };
 
     use super::*;
-    use crate::status::{Found, ask, report::tests::report};
+    use crate::status::{Found, Owner, ask, report::tests::report};
 
     struct Silence;
     impl Observer for Silence {}
@@ -327,33 +345,112 @@ mod tests {
     }
 
     #[test]
+    fn many_at_once_leave_time_for_other_things() {
+        let listener = open();
+        let asked = Cell::new(0);
+        let tell = || {
+            asked.set(asked.get() + 1);
+            report(1)
+        };
+        let all: Vec<_> = (0..2 * MAX_ACCEPTED).map(|_| connect(&listener)).collect();
+        let begun = Instant::now();
+        listener.answer(&tell);
+        assert!(!is_readable(&listener) || begun.elapsed() >= BREATH);
+        while asked.get() < 2 {
+            if is_readable(&listener) {
+                listener.answer(&tell);
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10));
+        }
+        assert!(begun.elapsed() >= BREATH);
+        for stream in all {
+            assert!(read(stream).ends_with('\n'));
+        }
+    }
+
+    #[test]
     fn asking_finds_who_answers_and_tells_who_does_not() {
         let listener = open();
-        // Processes that are there and say nothing, of which one is not root's to root's eyes, and
-        // one that has ended.
-        let [mute, theirs, gone] = [u32::MAX, u32::MAX - 1, u32::MAX - 2];
-        let listen = |pid| abstract_name::listen(&name::of(pid, 1)).unwrap();
-        let _mute = listen(mute);
+        // Two that are there and say nothing, one of them a stranger's; one that says that it is
+        // somebody else's process; and one that has ended.
+        let pid = std::process::id();
+        let listen = |pid, random| abstract_name::listen(&name::of(pid, random)).unwrap();
+        let _mute = listen(pid, 1);
         let nobody = User { uid: 65_534, gid: 65_534, groups: Vec::new() };
-        let _theirs = privileges::on_behalf(&nobody, || listen(theirs)).unwrap();
-        drop(listen(gone));
-        let all = [std::process::id(), mute, theirs, gone];
-        let asks = thread::spawn(move || all.map(|pid| ask(Some(pid)).unwrap()));
+        let _theirs = privileges::on_behalf(&nobody, || listen(pid, 2)).unwrap();
+        let _lies = listen(u32::MAX, 1);
+        drop(listen(pid, 3));
+        let asks = thread::spawn(move || [pid, u32::MAX].map(|pid| ask(Some(pid)).unwrap()));
         while !asks.is_finished() {
             if is_readable(&listener) {
                 listener.answer(&|| report(1));
             }
             thread::yield_now();
         }
-        let [own, silent, theirs, none]: [Found; 4] = asks.join().unwrap();
-        assert_eq!(own.reports, [report(1)]);
-        assert!(own.silent.is_empty());
-        for (found, pid) in [(&silent, mute), (&theirs, all[2])] {
-            assert_eq!(found.reports, []);
-            assert_eq!(found.silent[0].pid, pid, "root asks everybody's");
-        }
+        let [own, none]: [Found; 2] = asks.join().unwrap();
+        assert_eq!(own.reports, [report(1)].map(|report| Report { user: owner(0), ..report }));
+        assert_eq!(own.silent.len(), 2, "root asks everybody's");
+        assert!(own.silent.iter().all(|silent| silent.pid == pid));
         assert!(none.reports.is_empty() && none.silent.is_empty());
-        let asked = privileges::on_behalf(&nobody, || ask(Some(mute)).unwrap()).unwrap();
-        assert!(asked.reports.is_empty() && asked.silent.is_empty(), "it is root's");
+        let asked = privileges::on_behalf(&nobody, || ask(Some(pid)).unwrap()).unwrap();
+        assert!(asked.reports.is_empty() && asked.silent.len() == 1, "the others are root's");
+    }
+
+    #[test]
+    fn who_takes_nobody_is_tried_and_told() {
+        let pid = std::process::id();
+        let name = name::of(pid, 1);
+        let _full = abstract_name::listen(&name).unwrap();
+        let mut held = Vec::new();
+        while let Reached::Somebody(stream) = abstract_name::connect(&name).unwrap() {
+            held.push(stream);
+        }
+        let begun = Instant::now();
+        let found = ask(Some(pid)).unwrap();
+        assert_eq!((found.reports.len(), found.silent.len(), found.unasked), (0, 0, 1));
+        assert!(begun.elapsed() > Duration::from_secs(1));
+    }
+
+    fn owner(uid: u32) -> Owner {
+        Owner { uid, name: None }
+    }
+
+    /// Whoever listens under a session's name is told by the kernel, and cannot hold up who asks.
+    #[test]
+    fn strangers_speak_for_themselves_and_not_for_long() {
+        let pid = std::process::id();
+        let somebody = User { uid: 54_321, gid: 54_322, groups: Vec::new() };
+        let listen = |random| {
+            let name = name::of(pid, random);
+            privileges::on_behalf(&somebody, || abstract_name::listen(&name).unwrap()).unwrap()
+        };
+        let answers = [
+            serde_json::to_vec(&Report { pid: 1, user: owner(0), ..report(1) }).unwrap(),
+            [b"{\"state\":\"".to_vec(), vec![b'A'; 15 << 20], b"\"}".to_vec()].concat(),
+            vec![b' '; 17 << 20],
+            Vec::new(),
+        ];
+        let begun = Instant::now();
+        let strangers: Vec<_> = (1..)
+            .zip(answers)
+            .map(|(random, answer)| {
+                let listener = listen(random);
+                listener.set_nonblocking(false).unwrap();
+                thread::spawn(move || {
+                    let (mut stream, _) = listener.accept().unwrap();
+                    // Who asks may have heard enough.
+                    let _ = stream.write_all(&answer);
+                })
+            })
+            .collect();
+        let _mute: Vec<_> = (10..30).map(listen).collect();
+        let found = ask(Some(pid)).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        let [fake] = &found.reports[..] else { panic!("{} reports", found.reports.len()) };
+        assert_eq!((fake.pid, &fake.user), (pid, &owner(somebody.uid)));
+        assert_eq!(found.silent.len(), 23);
+        let longest = found.silent.iter().map(|silent| silent.why.to_string().len()).max();
+        assert!(longest < Some(100));
+        strangers.into_iter().for_each(|stranger| stranger.join().unwrap());
     }
 }

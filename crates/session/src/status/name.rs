@@ -3,7 +3,7 @@
 
 use std::os::unix::net::UnixStream;
 
-use sys::{local::abstract_name, machine, process};
+use sys::{local, local::abstract_name, machine, process::PidFd};
 
 /// What the names of all sessions begin with.
 const PREFIX: &str = "whaletap/";
@@ -32,12 +32,20 @@ fn pid(name: &str) -> Option<u32> {
     pid.parse().ok()
 }
 
-/// Whether a process of this machine is at the other end, and not one of a container that has the
-/// machine's network: its root, too, is user 0.
-pub(super) fn is_from_here(stream: &UnixStream) -> bool {
-    let peer = process::peer(stream).ok().flatten();
-    let status = peer.and_then(|pid| process::Status::of(pid).ok());
-    status.is_some_and(|status| status.is_in_own_pid_namespace)
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) uid: u32,
+    pub(super) pid: u32,
+}
+
+/// The one at the other end, by the kernel's word; `None` where it has ended or runs in a container:
+/// root of one that has the machine's network is user 0, too.
+pub(super) fn peer(stream: &UnixStream) -> Option<Peer> {
+    let uid = local::peer_uid(stream).ok()?;
+    let process = PidFd::of_peer(stream).ok()??;
+    let is_here = process.is_in_own_pid_namespace().is_ok_and(|is_here| is_here);
+    is_here.then(|| Peer { uid, pid: process.pid() })
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::Read,
+    io::{self, Read},
+    mem,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::ffi::OsStringExt,
     },
     path::PathBuf,
@@ -17,11 +18,16 @@ use rustix::{
     time::ClockId,
 };
 
-use super::{NANOSECONDS, cgroup_contains, container_of, nanoseconds, parent_of, start_ticks};
+use super::{
+    NANOSECONDS, cgroup_contains, container_of, nanoseconds, parent_of, peer, start_ticks,
+};
 use crate::{Error, netns::Netns, signals};
 
 /// What is said of a `/proc/PID/stat` that is none.
 const UNREADABLE_STATUS: Error = Error::Malformed { what: "the status of a process does not read" };
+
+/// A socket option that libc does not name everywhere (`asm-generic/socket.h`).
+const SO_PEERPIDFD: libc::c_int = 77;
 
 /// How much of a command line is read, in bytes.
 const WORDS: u64 = 64 * 1024;
@@ -52,6 +58,38 @@ impl PidFd {
         let number = number.ok_or(Errno::INVAL).map_err(Error::call("pidfd_open"))?;
         let fd = pidfd_open(number, PidfdFlags::empty()).map_err(Error::call("pidfd_open"))?;
         Ok(Self { fd, pid })
+    }
+
+    /// Takes hold of the process at the other end of a socket, see [`peer`]; `None` when it is in no
+    /// pid namespace of ours. It is that process, also where it has ended since and another has its
+    /// number.
+    ///
+    /// # Errors
+    /// When it has ended.
+    ///
+    /// # Minimum kernel version
+    /// 6.5. Before, it is whichever process has the number now.
+    pub fn of_peer(socket: impl AsFd) -> Result<Option<Self>, Error> {
+        let Some(pid) = peer(&socket)? else { return Ok(None) };
+        match peer_pidfd(socket.as_fd()) {
+            Ok(fd) => Ok(Some(Self { fd, pid })),
+            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {
+                Self::open(pid).map(Some)
+            }
+            Err(error) => Err(Error::call("getsockopt(SO_PEERPIDFD)")(error)),
+        }
+    }
+
+    /// Whether it runs, and in the pid namespace that /proc shows and not in one below: containers
+    /// have one of their own, unless the machine's was given to them. Is told of every process,
+    /// whatever /proc hides.
+    ///
+    /// # Errors
+    /// When /proc is not mounted.
+    pub fn is_in_own_pid_namespace(&self) -> Result<bool, Error> {
+        let path = format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd());
+        let text = fs::read_to_string(&path).map_err(Error::path("read", path))?;
+        Ok(numbers(&text).is_some_and(|numbers| numbers == [i64::from(self.pid)]))
     }
 
     /// Its number.
@@ -258,5 +296,70 @@ impl AsFd for PidFd {
 impl From<PidFd> for OwnedFd {
     fn from(pidfd: PidFd) -> Self {
         pidfd.fd
+    }
+}
+
+fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut fd: RawFd = -1;
+    let mut length = libc::socklen_t::try_from(mem::size_of_val(&fd)).unwrap_or(0);
+    // SAFETY: both pointers are valid for writes, and length tells the size of fd.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PEERPIDFD,
+            (&raw mut fd).cast(),
+            &raw mut length,
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has opened it for us, with close-on-exec.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The numbers that the process of a pidfd has, from the namespace of /proc down to its own; -1 when it
+/// has ended (`/proc/self/fdinfo/FD`, `proc_pid_fdinfo(5)`).
+fn numbers(text: &str) -> Option<Vec<i64>> {
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    let (_, numbers) = fields.find(|(name, _)| *name == "NSpid")?;
+    numbers.split_ascii_whitespace().map(|number| number.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_of_another_pid_namespace_is_known() {
+        let is_here = |pid| PidFd::open(pid).unwrap().is_in_own_pid_namespace().unwrap();
+        assert!(is_here(std::process::id()));
+        // What unshare has forked is killed with it.
+        let words = ["--pid", "--fork", "--kill-child", "sleep", "20"];
+        let mut unshare = Command::new("unshare").args(words).spawn().unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", unshare.id());
+        let below: u32 = loop {
+            if let Ok(child) = fs::read_to_string(&children).unwrap().trim().parse() {
+                break child;
+            }
+        };
+        assert!(is_here(unshare.id()) && !is_here(below));
+        let ended = PidFd::open(unshare.id()).unwrap();
+        unshare.kill().unwrap();
+        unshare.wait().unwrap();
+        assert!(!ended.is_in_own_pid_namespace().unwrap());
+    }
+
+    #[test]
+    fn the_other_end_of_a_socket_is_held() {
+        let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
+        let peer = PidFd::of_peer(&a).unwrap().unwrap();
+        assert_eq!(peer.pid(), std::process::id());
+        assert!(peer.is_alive().unwrap() && peer.is_in_own_pid_namespace().unwrap());
+        assert_eq!(numbers("Pid:\t7\nNSpid:\t7\t1\n"), Some(vec![7, 1]));
+        assert_eq!(numbers("Pid:\t-1\nNSpid:\t-1\n"), Some(vec![-1]));
     }
 }
