@@ -2,8 +2,9 @@
 //!
 //! A session listens on a socket of its own, whose name is in no file system and goes with its
 //! process, however that ends. Each connection is answered with one JSON object, a [`Report`], and
-//! closed; nothing is read from it. Both ends ask the kernel who the other is: only the session's
-//! user and root are answered, and nobody else is believed.
+//! closed; nothing is read from it. Anybody in the network namespace can listen under such a name
+//! and connect to one, so both ends ask the kernel who the other is: only the session's user and root
+//! are answered, and which process a report is of, and whose, is the kernel's word.
 //!
 //! ```text
 //!  supervisor ── Listener ─── @whaletap/PID/RANDOM ◄── ask() ── whaletap status
