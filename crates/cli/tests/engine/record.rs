@@ -187,7 +187,8 @@ fn a_container_that_dies_of_its_memory_is_written_once() {
     assert_eq!(Records::read(&file).unwrap().numbers(1).len(), 50);
     signal(ours.pid(), "INT");
     let finished = ours.wait().unwrap();
-    assert_ended(&finished, 0, &["1 file, the last: ", "(1 further trigger meanwhile)"]);
+    // At least: engines may tell of one want of memory twice.
+    assert_ended(&finished, 0, &["1 file, the last: ", " further trigger"]);
     assert_eq!(web.inspect("{{.State.OOMKilled}}").unwrap(), "true");
 }
 
