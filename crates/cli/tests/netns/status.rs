@@ -23,6 +23,8 @@ use crate::{
 const PERSON: u32 = 54_330;
 /// And somebody else.
 const OTHER: u32 = 54_331;
+/// And one more, of the test where /proc hides something.
+const HIDDEN: u32 = 54_332;
 
 /// `whaletap status PID`. Without a number it would tell of other tests' sessions, too: they are all
 /// root's.
@@ -234,6 +236,42 @@ fn behind_sudo_it_is_the_persons_and_nobody_elses() {
     let contained = Program::new("unshare").args(["--pid", "--fork"]).arg(perl);
     for stranger in [as_user(OTHER, perl), contained] {
         assert_eq!(asks(stranger), "");
+    }
+    ours.stop();
+}
+
+/// Where /proc hides other users' processes, and a session that has given up rights from its own user.
+#[test]
+fn what_proc_hides_is_found() {
+    let (_net, _a, b) = Net::pair().unwrap();
+    let (directory, at) = scratch();
+    let everybodys = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(directory.path(), everybodys).unwrap();
+    let command = at("whaletap");
+    fs::copy(env!("CARGO_BIN_EXE_whaletap"), &command).unwrap();
+    fs::create_dir(at("own")).unwrap();
+    std::os::unix::fs::chown(at("own"), Some(HIDDEN), Some(HIDDEN)).unwrap();
+    let hiding = || {
+        let script = "mount -t proc -o hidepid=2 proc /proc && exec \"$@\"";
+        Program::new("unshare").args(["--mount", "sh", "-c", script, "sh"])
+    };
+    let capture = hiding().arg(&command).args(["capture", &selector(&b), "-w"]);
+    let capture = capture
+        .arg(at("own/x.pcapng"))
+        .env("SUDO_UID", HIDDEN.to_string())
+        .env("SUDO_GID", HIDDEN.to_string())
+        .env("SUDO_USER", "somebody");
+    let ours = Whaletap::start(capture);
+    let pid = ours.pid().to_string();
+    let id = HIDDEN.to_string();
+    let person = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"];
+    // What the test is about: its own user does not see it there.
+    let looks = hiding().args(person).args(["ls", &format!("/proc/{pid}/status")]);
+    assert_ne!(looks.finish().unwrap().code(), Some(0));
+    for asks in [hiding().args(person), hiding()] {
+        let told = asks.arg(&command).args(["status", &pid]).finish().unwrap();
+        assert_eq!(told.code(), Some(0), "{told:?}");
+        assert!(told.stdout_text().contains("x.pcapng"), "{told:?}");
     }
     ours.stop();
 }

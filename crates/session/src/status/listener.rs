@@ -96,19 +96,20 @@ impl Listener {
         let mut text: Option<Rc<[u8]>> = None;
         let mut waiting = self.waiting.borrow_mut();
         let mut accepted = 0;
-        while self.rests.get().is_none()
+        while accepted < MAX_ACCEPTED
+            && self.rests.get().is_none()
             && let Some(stream) = self.accept()
         {
             accepted += 1;
-            if accepted == MAX_ACCEPTED {
-                self.rest(BREATH);
-            }
             if !self.may_ask(&stream) {
                 continue;
             }
             let text = text.get_or_insert_with(|| encode(&report())).clone();
             let until = now + PATIENCE;
             waiting.push(Answer { stream, text, sent: 0, until, is_watched: false });
+        }
+        if accepted == MAX_ACCEPTED {
+            self.rest(BREATH);
         }
         waiting.retain_mut(|answer| answer.send() && now < answer.until);
         let too_many = waiting.len().saturating_sub(MAX_WAITING);
