@@ -15,7 +15,11 @@ const MAX_SILENT: usize = 16;
 
 /// `whaletap status`.
 pub(super) fn run(flags: &StatusFlags, global: &GlobalFlags) -> Result<ExitCode, Failure> {
-    let found = ask(flags.pid)?;
+    let found = ask(flags.pid).map_err(|error| {
+        let what = format!("cannot see which sessions run: {error}");
+        let hint = "they are found in /proc/net/unix: mount /proc, and with all of it";
+        Failure { hint: Some(hint.into()), ..Failure::new(Exit::Failure, what) }
+    })?;
     let exit = exit(&found, flags.pid)?;
     let reports = &found.reports;
     let lines = match flags.format {

@@ -276,6 +276,21 @@ fn what_proc_hides_is_found() {
     ours.stop();
 }
 
+/// Without /proc nobody is found, which is no "none runs".
+#[test]
+fn what_keeps_sessions_from_being_seen_is_told() {
+    let script = "umount --lazy /proc && exec \"$@\"";
+    let without = Program::new("unshare").args(["--mount", "sh", "-c", script, "sh"]);
+    let told = without.arg(env!("CARGO_BIN_EXE_whaletap")).arg("status").finish().unwrap();
+    assert_eq!((told.code(), &*told.stdout_text()), (Some(1), ""), "{told:?}");
+    for part in ["cannot see which sessions run", "/net/unix: No such file", "hint: "] {
+        assert!(told.stderr.contains(part), "{part} is not in {told:?}");
+    }
+    let mistaken = whaletap(["status", "web"]).finish().unwrap();
+    assert_eq!(mistaken.code(), Some(2));
+    assert!(mistaken.stderr.contains("expected the number of a process"), "{mistaken:?}");
+}
+
 /// Whoever connects and does not read, or goes away, holds up neither the capture nor others.
 #[test]
 fn a_hostile_reader_holds_up_nobody() {
